@@ -1,0 +1,129 @@
+/*
+ * batch.h
+ *		What walks through the house: the messages of one batch, the identifiers and
+ *		links they mention and the profiles they touch.
+ *
+ * The pipeline makes a batch, hands it to one stage after the other, and drops its
+ * memory context at the end.  A stage reads what earlier stages filled in, adds its
+ * own part, and writes its tables in sets.  Indices are into the arrays here.
+ */
+#ifndef CDP_BATCH_H
+#define CDP_BATCH_H
+
+#include "postgres.h"
+#include "datatype/timestamp.h"
+#include "base/json.h"
+#include "utils/uuid.h"
+
+typedef enum CdpMessageType
+{
+	CDP_IDENTIFY,
+	CDP_TRACK,
+	CDP_PAGE,
+	CDP_SCREEN,
+	CDP_GROUP,
+	CDP_ALIAS
+} CdpMessageType;
+
+/* event: one text as it arrived, a message or an envelope of messages */
+typedef struct CdpPayload
+{
+	char *text;
+	int length;
+	TimestampTz received_at;
+	const char *source; /* its name */
+	int source_id;		/* 0: unknown */
+	int16 source_rank;
+	bool corrects_clock;
+} CdpPayload;
+
+typedef struct CdpMessage
+{
+	/* event: parse */
+	const CdpPayload *payload;
+	CdpJsonValue json;	   /* the message */
+	CdpJsonValue envelope; /* the batch around it, or none */
+
+	/* event: validate */
+	CdpMessageType type;
+	const char *name; /* of the event, page or screen; NULL if it has none */
+	int name_length;
+	const char *message_id;
+	int message_id_length;
+	TimestampTz occurred_at;
+	Jsonb *document; /* the message as it is kept */
+
+	/* event: de-duplicate */
+	pg_uuid_t key;
+
+	/* identity: identify */
+	int first_mention; /* in batch->mentions */
+	int n_mentions;
+	int anchor; /* in batch->identifiers; -1: none */
+} CdpMessage;
+
+/* identity: a distinct identifier of this batch */
+typedef struct CdpBatchIdentifier
+{
+	int namespace_index; /* in the namespaces of this batch */
+	const char *value;	 /* normalised */
+	int value_length;
+	int64 identifier_id;
+	int64 profile_id;
+	bool is_new; /* this batch made its row */
+	TimestampTz first_seen_at;
+	TimestampTz last_seen_at;
+	int64 event_count;
+} CdpBatchIdentifier;
+
+/* identity: a distinct pair of this batch, the stronger end first */
+typedef struct CdpBatchLink
+{
+	int a;
+	int b;
+	TimestampTz first_seen_at;
+	TimestampTz last_seen_at;
+	int64 event_count;
+	bool is_new;
+} CdpBatchLink;
+
+typedef struct CdpBatch
+{
+	MemoryContext context;
+	TimestampTz now;
+
+	CdpPayload *payloads;
+	int n_payloads;
+
+	CdpMessage *messages;
+	int n_messages;
+	int messages_capacity;
+
+	int *mentions; /* identifiers of messages, strongest first */
+	int n_mentions;
+	int mentions_capacity;
+
+	CdpBatchIdentifier *identifiers;
+	int n_identifiers;
+
+	CdpBatchLink *links;
+	int n_links;
+
+	/* profiles whose identifiers, traits, consents or events changed; sorted, distinct */
+	int64 *profiles;
+	int n_profiles;
+
+	/* outcome, as cdp.process() returns it */
+	int64 received; /* messages, good and bad */
+	int64 duplicates;
+	int64 rejected;
+	int64 merges;
+	int64 splits;
+	int64 entered;
+	int64 exited;
+} CdpBatch;
+
+/* Add a profile to the touched ones (any number of times). */
+extern void cdp_batch_touch(CdpBatch *batch, int64 profile_id);
+
+#endif

@@ -1,0 +1,67 @@
+/*
+ * spi.h
+ *		SQL from C: statements with kept plans, and columns of values as arrays.
+ *
+ * A statement is a static CdpQuery.  Its plan is prepared at the first run and
+ * kept; when the extension is dropped and created again its types have other
+ * OIDs, which is noticed, and the plan is made anew.  SPI must be connected.
+ */
+#ifndef CDP_SPI_H
+#define CDP_SPI_H
+
+#include "postgres.h"
+#include "executor/spi.h"
+
+#define CDP_MAX_ARGUMENTS 16
+
+typedef struct CdpQuery
+{
+	const char *sql;   /* every name qualified; parameters $1 .. $n */
+	const char *types; /* their types, separated by commas: "int8[],text,cdp.traits[]" */
+	SPIPlanPtr plan;
+	Oid schema; /* OID of schema cdp for which the plan was made */
+	int n_arguments;
+} CdpQuery;
+
+#define CDP_QUERY(name, sql, types) static CdpQuery name = {sql, types, NULL, InvalidOid, 0}
+
+/*
+ * Run a statement; returns the number of rows, which stand in SPI_tuptable until
+ * cdp_done().  'nulls' may be NULL (no argument is null).
+ */
+extern uint64 cdp_run(CdpQuery *query, Datum *arguments, const char *nulls);
+extern void cdp_done(void); /* frees SPI_tuptable */
+
+/* Values of the current result; row from 0, column from 1. */
+extern int64 cdp_result_int64(uint64 row, int column, int64 if_null);
+extern Datum cdp_result_datum(uint64 row, int column, bool *isnull); /* lives until cdp_done() */
+extern bool cdp_result_is_null(uint64 row, int column);
+extern char *cdp_result_cstring(uint64 row, int column); /* of a text column; palloc'd in the current context */
+
+/* OID of a type of the schema cdp, e.g. "traits"; an error if it does not exist. */
+extern Oid cdp_type_oid(const char *name);
+
+/* A growing column of values of one type, which becomes an array parameter. */
+typedef struct CdpColumn
+{
+	Oid type;
+	int16 typlen;
+	bool typbyval;
+	char typalign;
+	int n;
+	int capacity;
+	Datum *values;
+	bool *nulls;
+	bool has_nulls;
+} CdpColumn;
+
+extern CdpColumn *cdp_column(Oid type, int expected); /* in the current context */
+extern void cdp_column_add(CdpColumn *column, Datum value);
+extern void cdp_column_add_null(CdpColumn *column);
+extern void cdp_column_add_text(CdpColumn *column, const char *value, int len); /* NULL value: null */
+extern Datum cdp_column_array(CdpColumn *column);
+
+/* An error with SQLSTATE 55000 and a hint unless cdp.init() has run in this database. */
+extern void cdp_require_init(void);
+
+#endif

@@ -1,0 +1,23 @@
+/*
+ * time.h
+ *		The clock of the platform, and ISO 8601 as it stands in messages.
+ */
+#ifndef CDP_TIME_H
+#define CDP_TIME_H
+
+#include "datatype/timestamp.h"
+
+/*
+ * The instant at which this transaction happens: cdp.clock where it is set (tests
+ * drive time with it), else the transaction's start.
+ */
+extern TimestampTz cdp_now(void);
+
+/*
+ * Parse 2026-01-31, 2026-01-31T09:00:00, ...T09:00:00.123456Z, ...+02:00.
+ * No zone means UTC.  Years 0001 to 9999.  Returns false on anything else; never
+ * raises.
+ */
+extern bool cdp_parse_timestamp(const char *text, int len, TimestampTz *result);
+
+#endif
