@@ -87,6 +87,23 @@ typedef struct CdpBatchLink
 	bool is_new;
 } CdpBatchLink;
 
+/* identity: two profiles became one, or one became two */
+typedef struct CdpBatchMove
+{
+	int64 from_profile_id; /* the profile whose identifiers moved */
+	int64 to_profile_id;
+	bool is_merge; /* else a split */
+} CdpBatchMove;
+
+/* segment: a profile entered or left a segment */
+typedef struct CdpBatchTransition
+{
+	int64 profile_id;
+	const char *segment;
+	bool is_entry;
+	TimestampTz effective_at;
+} CdpBatchTransition;
+
 typedef struct CdpBatch
 {
 	MemoryContext context;
@@ -112,6 +129,16 @@ typedef struct CdpBatch
 	/* profiles whose identifiers, traits, consents or events changed; sorted, distinct */
 	int64 *profiles;
 	int n_profiles;
+	int profiles_capacity;
+
+	int64 *changed_profiles; /* profile: those whose traits, identifiers or consents differ from before */
+	int n_changed_profiles;
+
+	CdpBatchMove *moves;
+	int n_moves;
+
+	CdpBatchTransition *transitions;
+	int n_transitions;
 
 	/* outcome, as cdp.process() returns it */
 	int64 received; /* messages, good and bad */

@@ -1,0 +1,56 @@
+# cdp: a Customer Data Platform as a PostgreSQL extension.
+#
+#   make && make install && make installcheck    as for any PGXS extension
+#   make demo, make test, make bench             do their own set-up (see README.md)
+#
+# One noun, one room: each word below names the folder in src/, the part in sql/,
+# the tests and the page in docs/.  The order is that of the floors, lowest first.
+
+NOUNS = base identifier event identity profile consent segment activation pipeline worker
+
+EXTENSION = cdp
+VERSION := $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" $(dir $(lastword $(MAKEFILE_LIST)))cdp.control)
+MODULE_big = cdp
+DATA_built = cdp--$(VERSION).sql
+
+OBJS_base = hash.o json.o jsonb.o settings.o spi.o stamped.o time.o batch.o
+OBJS_identifier = identifier.o namespace.o normalize.o extract.o
+OBJS_event = claim.o parse.o validate.o deduplicate.o store.o
+OBJS_identity = identify.o resolve.o component.o question.o
+OBJS_profile = traits.o fold.o read.o
+OBJS_consent = consents.o fold.o
+OBJS_segment = predicate.o predicate_parse.o predicate_scan.o evaluate.o membership.o
+OBJS_activation = emit.o
+OBJS_pipeline = process.o
+OBJS_worker = worker.o launcher.o database.o
+
+OBJS = src/cdp.o $(foreach noun,$(NOUNS),$(addprefix src/$(noun)/,$(OBJS_$(noun))))
+
+PG_CPPFLAGS = -I$(srcdir)/src -DCDP_VERSION='"$(VERSION)"'
+PG_CFLAGS = -Wno-declaration-after-statement -Wno-vla
+override with_llvm = no # bitcode would triple the build and inline nothing of value
+
+REGRESS_OPTS = --inputdir=test --load-extension=cdp
+REGRESS = $(sort $(basename $(notdir $(wildcard $(srcdir)/test/sql/*.sql))))
+ISOLATION = $(sort $(basename $(notdir $(wildcard $(srcdir)/test/isolation/specs/*.spec))))
+ISOLATION_OPTS = --inputdir=$(srcdir)/test/isolation --load-extension=cdp
+
+EXTRA_CLEAN = cdp--$(VERSION).sql src/segment/predicate_parse.c src/segment/predicate_parse.h src/segment/predicate_scan.c
+
+PG_CONFIG ?= pg_config
+PGXS := $(shell $(PG_CONFIG) --pgxs)
+include $(PGXS)
+
+# The installation script is its parts, floor by floor.
+cdp--$(VERSION).sql: sql/prologue.sql $(foreach noun,$(NOUNS),sql/$(noun).sql) sql/epilogue.sql
+	cat $^ > $@
+
+# PGXS does not follow headers: any header makes everything anew.
+$(OBJS): $(wildcard $(srcdir)/src/*/*.h)
+
+src/segment/predicate_parse.c: src/segment/predicate_parse.y
+	$(BISON) -d $(BISONFLAGS) -o $@ $<
+src/segment/predicate_parse.h: src/segment/predicate_parse.c ;
+src/segment/predicate_scan.c: src/segment/predicate_scan.l
+	$(FLEX) $(FLEXFLAGS) -o$@ $<
+src/segment/predicate_parse.o src/segment/predicate_scan.o: src/segment/predicate_parse.h
