@@ -9,14 +9,15 @@
 NOUNS = base identifier event identity profile consent segment activation pipeline worker
 
 EXTENSION = cdp
-VERSION := $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" $(dir $(lastword $(MAKEFILE_LIST)))cdp.control)
+# not VERSION, which PGXS sets to that of PostgreSQL
+EXTVERSION := $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" $(dir $(lastword $(MAKEFILE_LIST)))cdp.control)
 MODULE_big = cdp
-DATA_built = cdp--$(VERSION).sql
+DATA_built = cdp--$(EXTVERSION).sql
 
-OBJS_base = hash.o json.o jsonb.o settings.o spi.o stamped.o time.o batch.o
+OBJS_base = functions.o hash.o json.o jsonb.o settings.o spi.o stamped.o time.o batch.o
 OBJS_identifier = identifier.o namespace.o normalize.o extract.o
 OBJS_event = claim.o parse.o validate.o deduplicate.o store.o
-OBJS_identity = identify.o resolve.o component.o question.o
+OBJS_identity = identify.o component.o partition.o resolve.o question.o
 OBJS_profile = traits.o fold.o read.o
 OBJS_consent = consents.o fold.o
 OBJS_segment = predicate.o predicate_parse.o predicate_scan.o evaluate.o membership.o
@@ -26,7 +27,7 @@ OBJS_worker = worker.o launcher.o database.o
 
 OBJS = src/cdp.o $(foreach noun,$(NOUNS),$(addprefix src/$(noun)/,$(OBJS_$(noun))))
 
-PG_CPPFLAGS = -I$(srcdir)/src -DCDP_VERSION='"$(VERSION)"'
+PG_CPPFLAGS = -I$(srcdir)/src -DCDP_VERSION='"$(EXTVERSION)"'
 PG_CFLAGS = -Wno-declaration-after-statement -Wno-vla
 override with_llvm = no # bitcode would triple the build and inline nothing of value
 
@@ -35,14 +36,18 @@ REGRESS = $(sort $(basename $(notdir $(wildcard $(srcdir)/test/sql/*.sql))))
 ISOLATION = $(sort $(basename $(notdir $(wildcard $(srcdir)/test/isolation/specs/*.spec))))
 ISOLATION_OPTS = --inputdir=$(srcdir)/test/isolation --load-extension=cdp
 
-EXTRA_CLEAN = cdp--$(VERSION).sql src/segment/predicate_parse.c src/segment/predicate_parse.h src/segment/predicate_scan.c
+EXTRA_CLEAN = cdp--$(EXTVERSION).sql src/segment/predicate_parse.c src/segment/predicate_parse.h src/segment/predicate_scan.c
 
+# These start on a machine with nothing installed, so they cannot need PGXS.
+SELF_SUFFICIENT = demo demo-stop test bench soak
+ifneq ($(filter-out $(SELF_SUFFICIENT),$(or $(MAKECMDGOALS),all)),)
 PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
+endif
 
 # The installation script is its parts, floor by floor.
-cdp--$(VERSION).sql: sql/prologue.sql $(foreach noun,$(NOUNS),sql/$(noun).sql) sql/epilogue.sql
+cdp--$(EXTVERSION).sql: sql/prologue.sql $(foreach noun,$(NOUNS),sql/$(noun).sql) sql/epilogue.sql
 	cat $^ > $@
 
 # PGXS does not follow headers: any header makes everything anew.
@@ -54,3 +59,9 @@ src/segment/predicate_parse.h: src/segment/predicate_parse.c ;
 src/segment/predicate_scan.c: src/segment/predicate_scan.l
 	$(FLEX) $(FLEXFLAGS) -o$@ $<
 src/segment/predicate_parse.o src/segment/predicate_scan.o: src/segment/predicate_parse.h
+
+# Each does its own set-up: packages, build, a throw-away cluster.  Variables given to make
+# (DATA, ONLY, TESTS, PG_CONFIG, ...) reach the scripts, which say at their top what they take.
+.PHONY: $(SELF_SUFFICIENT)
+$(SELF_SUFFICIENT):
+	@scripts/$@

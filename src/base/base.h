@@ -14,6 +14,7 @@
 #include "datatype/timestamp.h"
 #include "fmgr.h"
 #include "utils/jsonb.h"
+#include "utils/timestamp.h"
 
 /* Limits that no setting changes.  Each keeps an attacker's input small. */
 #define CDP_MAX_DEPTH 100			 /* nesting of a message's JSON; jsonb functions recurse */

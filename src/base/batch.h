@@ -51,16 +51,35 @@ typedef struct CdpMessage
 	const char *message_id;
 	int message_id_length;
 	TimestampTz occurred_at;
-	Jsonb *document; /* the message as it is kept */
+	Jsonb *document;   /* the message as it is kept */
+	int first_mention; /* in batch->mentions: strongest first, people's before accounts' */
+	int n_mentions;
 
 	/* event: de-duplicate */
 	pg_uuid_t key;
 
 	/* identity: identify */
-	int first_mention; /* in batch->mentions */
-	int n_mentions;
 	int anchor; /* in batch->identifiers; -1: none */
 } CdpMessage;
+
+/* One identifier in one message. */
+typedef struct CdpMention
+{
+	int namespace_index; /* in the namespaces of this batch */
+	const char *value;	 /* normalised */
+	int value_length;
+	int identifier; /* identity: in batch->identifiers */
+} CdpMention;
+
+/* event: what was refused, and why */
+typedef struct CdpRejection
+{
+	const CdpPayload *payload;
+	const char *reason; /* a code, such as no_identifier */
+	const char *detail;
+	const char *document; /* what to replay */
+	int document_length;
+} CdpRejection;
 
 /* identity: a distinct identifier of this batch */
 typedef struct CdpBatchIdentifier
@@ -116,9 +135,13 @@ typedef struct CdpBatch
 	int n_messages;
 	int messages_capacity;
 
-	int *mentions; /* identifiers of messages, strongest first */
+	CdpMention *mentions;
 	int n_mentions;
 	int mentions_capacity;
+
+	CdpRejection *rejections;
+	int n_rejections;
+	int rejections_capacity;
 
 	CdpBatchIdentifier *identifiers;
 	int n_identifiers;
@@ -149,6 +172,12 @@ typedef struct CdpBatch
 	int64 entered;
 	int64 exited;
 } CdpBatch;
+
+/*
+ * The value at a path of member names in a message, e.g. {"context", "device", "id"}.  What a message's
+ * context lacks is looked for in its envelope's.
+ */
+extern CdpJsonValue cdp_message_path(const CdpMessage *message, char *const *path, int n);
 
 /* Add a profile to the touched ones (any number of times). */
 extern void cdp_batch_touch(CdpBatch *batch, int64 profile_id);

@@ -30,6 +30,8 @@ typedef struct CdpQuery
  * cdp_done().  'nulls' may be NULL (no argument is null).
  */
 extern uint64 cdp_run(CdpQuery *query, Datum *arguments, const char *nulls);
+/* Open a read-only statement as a cursor, for SPI_cursor_fetch(). */
+extern Portal cdp_open(CdpQuery *query, Datum *arguments);
 extern void cdp_done(void); /* frees SPI_tuptable */
 
 /* Values of the current result; row from 0, column from 1. */

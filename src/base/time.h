@@ -20,4 +20,8 @@ extern TimestampTz cdp_now(void);
  */
 extern bool cdp_parse_timestamp(const char *text, int len, TimestampTz *result);
 
+/* Write an instant as 2026-01-31T09:00:00.5Z, in UTC. */
+#define CDP_TIMESTAMP_BYTES 48
+extern void cdp_format_timestamp(TimestampTz at, char *buffer);
+
 #endif

@@ -1,0 +1,223 @@
+-- identifier: what a person is known by.
+
+-- type
+
+CREATE TYPE cdp.identifier;
+COMMENT ON TYPE cdp.identifier IS 'A namespace and a value, written email:ada@example.com; at most 63 and 512 bytes. Input only parses: functions that look one up or store one normalise it by its namespace';
+
+CREATE FUNCTION cdp.identifier_in(cstring) RETURNS cdp.identifier
+AS 'MODULE_PATHNAME', 'cdp_identifier_in' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION cdp.identifier_in(cstring) IS 'Input of identifier; errors 22P02 and 22001, which never show the value';
+CREATE FUNCTION cdp.identifier_out(cdp.identifier) RETURNS cstring
+AS 'MODULE_PATHNAME', 'cdp_identifier_out' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION cdp.identifier_out(cdp.identifier) IS 'Output of identifier: namespace:value';
+CREATE FUNCTION cdp.identifier_recv(internal) RETURNS cdp.identifier
+AS 'MODULE_PATHNAME', 'cdp_identifier_recv' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION cdp.identifier_recv(internal) IS 'Binary input of identifier, checked as text is';
+CREATE FUNCTION cdp.identifier_send(cdp.identifier) RETURNS bytea
+AS 'MODULE_PATHNAME', 'cdp_identifier_send' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION cdp.identifier_send(cdp.identifier) IS 'Binary output of identifier: a byte with the namespace''s length, the namespace, the value';
+
+CREATE TYPE cdp.identifier (
+	INPUT = cdp.identifier_in, OUTPUT = cdp.identifier_out, RECEIVE = cdp.identifier_recv, SEND = cdp.identifier_send,
+	INTERNALLENGTH = VARIABLE, ALIGNMENT = int4, STORAGE = extended, CATEGORY = 'U'
+);
+
+-- functions
+
+CREATE FUNCTION cdp.identifier(namespace text, value text) RETURNS cdp.identifier
+AS 'MODULE_PATHNAME', 'cdp_identifier_of' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION cdp.identifier(text, text) IS 'The identifier of a namespace and a value';
+CREATE FUNCTION cdp.namespace(identifier cdp.identifier) RETURNS text
+AS 'MODULE_PATHNAME', 'cdp_identifier_namespace' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION cdp.namespace(cdp.identifier) IS 'The namespace of an identifier';
+CREATE FUNCTION cdp.value(identifier cdp.identifier) RETURNS text
+AS 'MODULE_PATHNAME', 'cdp_identifier_text_value' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION cdp.value(cdp.identifier) IS 'The value of an identifier';
+CREATE FUNCTION cdp.normalize(identifier cdp.identifier) RETURNS cdp.identifier
+AS 'MODULE_PATHNAME', 'cdp_normalize' LANGUAGE C STABLE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION cdp.normalize(cdp.identifier) IS 'The form in which an identifier is stored, by its namespace''s rule; null when nothing is left of it. Error 42704 when there is no such namespace';
+CREATE FUNCTION cdp.is_blocked(identifier cdp.identifier) RETURNS boolean
+AS 'MODULE_PATHNAME', 'cdp_is_blocked' LANGUAGE C STABLE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION cdp.is_blocked(cdp.identifier) IS 'Whether an identifier is kept out of the graph: a blocked value, or one its namespace''s valid_pattern does not match. Error 42704 when there is no such namespace';
+
+-- operators, in pg_catalog so that they are found under any search_path
+
+CREATE FUNCTION cdp.identifier_eq(cdp.identifier, cdp.identifier) RETURNS boolean
+AS 'MODULE_PATHNAME', 'cdp_identifier_eq' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION cdp.identifier_eq(cdp.identifier, cdp.identifier) IS 'Implementation of operator =';
+CREATE FUNCTION cdp.identifier_ne(cdp.identifier, cdp.identifier) RETURNS boolean
+AS 'MODULE_PATHNAME', 'cdp_identifier_ne' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION cdp.identifier_ne(cdp.identifier, cdp.identifier) IS 'Implementation of operator <>';
+CREATE FUNCTION cdp.identifier_lt(cdp.identifier, cdp.identifier) RETURNS boolean
+AS 'MODULE_PATHNAME', 'cdp_identifier_lt' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION cdp.identifier_lt(cdp.identifier, cdp.identifier) IS 'Implementation of operator <: by namespace, then value, bytewise';
+CREATE FUNCTION cdp.identifier_le(cdp.identifier, cdp.identifier) RETURNS boolean
+AS 'MODULE_PATHNAME', 'cdp_identifier_le' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION cdp.identifier_le(cdp.identifier, cdp.identifier) IS 'Implementation of operator <=';
+CREATE FUNCTION cdp.identifier_gt(cdp.identifier, cdp.identifier) RETURNS boolean
+AS 'MODULE_PATHNAME', 'cdp_identifier_gt' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION cdp.identifier_gt(cdp.identifier, cdp.identifier) IS 'Implementation of operator >';
+CREATE FUNCTION cdp.identifier_ge(cdp.identifier, cdp.identifier) RETURNS boolean
+AS 'MODULE_PATHNAME', 'cdp_identifier_ge' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION cdp.identifier_ge(cdp.identifier, cdp.identifier) IS 'Implementation of operator >=';
+CREATE FUNCTION cdp.identifier_cmp(cdp.identifier, cdp.identifier) RETURNS integer
+AS 'MODULE_PATHNAME', 'cdp_identifier_cmp' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION cdp.identifier_cmp(cdp.identifier, cdp.identifier) IS 'Order of identifiers for b-trees: negative, zero or positive';
+CREATE FUNCTION cdp.identifier_hash(cdp.identifier) RETURNS integer
+AS 'MODULE_PATHNAME', 'cdp_identifier_hash' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION cdp.identifier_hash(cdp.identifier) IS 'Hash of an identifier: the low half of XXH3';
+CREATE FUNCTION cdp.identifier_hash_extended(cdp.identifier, bigint) RETURNS bigint
+AS 'MODULE_PATHNAME', 'cdp_identifier_hash_extended' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION cdp.identifier_hash_extended(cdp.identifier, bigint) IS 'Seeded 64-bit hash of an identifier: XXH3';
+
+CREATE OPERATOR pg_catalog.= (
+	LEFTARG = cdp.identifier, RIGHTARG = cdp.identifier, FUNCTION = cdp.identifier_eq, COMMUTATOR = OPERATOR(pg_catalog.=),
+	NEGATOR = OPERATOR(pg_catalog.<>), RESTRICT = eqsel, JOIN = eqjoinsel, HASHES, MERGES
+);
+COMMENT ON OPERATOR pg_catalog.= (cdp.identifier, cdp.identifier) IS 'equal';
+CREATE OPERATOR pg_catalog.<> (
+	LEFTARG = cdp.identifier, RIGHTARG = cdp.identifier, FUNCTION = cdp.identifier_ne, COMMUTATOR = OPERATOR(pg_catalog.<>),
+	NEGATOR = OPERATOR(pg_catalog.=), RESTRICT = neqsel, JOIN = neqjoinsel
+);
+COMMENT ON OPERATOR pg_catalog.<> (cdp.identifier, cdp.identifier) IS 'not equal';
+CREATE OPERATOR pg_catalog.< (
+	LEFTARG = cdp.identifier, RIGHTARG = cdp.identifier, FUNCTION = cdp.identifier_lt, COMMUTATOR = OPERATOR(pg_catalog.>),
+	NEGATOR = OPERATOR(pg_catalog.>=), RESTRICT = scalarltsel, JOIN = scalarltjoinsel
+);
+COMMENT ON OPERATOR pg_catalog.< (cdp.identifier, cdp.identifier) IS 'before';
+CREATE OPERATOR pg_catalog.<= (
+	LEFTARG = cdp.identifier, RIGHTARG = cdp.identifier, FUNCTION = cdp.identifier_le, COMMUTATOR = OPERATOR(pg_catalog.>=),
+	NEGATOR = OPERATOR(pg_catalog.>), RESTRICT = scalarlesel, JOIN = scalarlejoinsel
+);
+COMMENT ON OPERATOR pg_catalog.<= (cdp.identifier, cdp.identifier) IS 'before or equal';
+CREATE OPERATOR pg_catalog.> (
+	LEFTARG = cdp.identifier, RIGHTARG = cdp.identifier, FUNCTION = cdp.identifier_gt, COMMUTATOR = OPERATOR(pg_catalog.<),
+	NEGATOR = OPERATOR(pg_catalog.<=), RESTRICT = scalargtsel, JOIN = scalargtjoinsel
+);
+COMMENT ON OPERATOR pg_catalog.> (cdp.identifier, cdp.identifier) IS 'after';
+CREATE OPERATOR pg_catalog.>= (
+	LEFTARG = cdp.identifier, RIGHTARG = cdp.identifier, FUNCTION = cdp.identifier_ge, COMMUTATOR = OPERATOR(pg_catalog.<=),
+	NEGATOR = OPERATOR(pg_catalog.<), RESTRICT = scalargesel, JOIN = scalargejoinsel
+);
+COMMENT ON OPERATOR pg_catalog.>= (cdp.identifier, cdp.identifier) IS 'after or equal';
+
+CREATE OPERATOR CLASS cdp.identifier_ops DEFAULT FOR TYPE cdp.identifier USING btree AS
+	OPERATOR 1 pg_catalog.<, OPERATOR 2 pg_catalog.<=, OPERATOR 3 pg_catalog.=, OPERATOR 4 pg_catalog.>=, OPERATOR 5 pg_catalog.>,
+	FUNCTION 1 cdp.identifier_cmp(cdp.identifier, cdp.identifier);
+COMMENT ON OPERATOR CLASS cdp.identifier_ops USING btree IS 'Order of identifiers: namespace, then value, bytewise';
+CREATE OPERATOR CLASS cdp.identifier_hash_ops DEFAULT FOR TYPE cdp.identifier USING hash AS
+	OPERATOR 1 pg_catalog.=,
+	FUNCTION 1 cdp.identifier_hash(cdp.identifier), FUNCTION 2 cdp.identifier_hash_extended(cdp.identifier, bigint);
+COMMENT ON OPERATOR CLASS cdp.identifier_hash_ops USING hash IS 'Hash of identifiers: XXH3';
+
+-- configuration
+
+CREATE FUNCTION cdp.create_namespace(
+	name text, kind text DEFAULT 'contact', priority integer DEFAULT NULL, max_per_profile integer DEFAULT NULL,
+	bridge text DEFAULT 'unique', normalizer text DEFAULT 'none', valid_pattern text DEFAULT NULL,
+	paths text[] DEFAULT '{}', entity text DEFAULT 'person'
+) RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF name IS NULL OR name !~ '^[a-z_][a-z0-9_]{0,62}$' THEN
+		RAISE EXCEPTION 'invalid name for a namespace' USING ERRCODE = 'invalid_name',
+			HINT = 'Use lower-case letters, digits and underscores, a letter first, at most 63.';
+	END IF;
+	IF max_per_profile < 1 THEN
+		RAISE EXCEPTION 'max_per_profile of namespace "%" must be at least 1', name
+			USING ERRCODE = 'invalid_parameter_value', HINT = 'Leave it null for no limit.';
+	END IF;
+	IF valid_pattern IS NOT NULL THEN
+		PERFORM '' ~ valid_pattern; -- an invalid regular expression fails here, not at the next message
+	END IF;
+	priority := coalesce(priority, (SELECT n.priority FROM cdp.namespace n WHERE n.name = create_namespace.name),
+		(SELECT max(n.priority) + 1 FROM cdp.namespace n), 1);
+	IF EXISTS (SELECT FROM cdp.namespace n WHERE n.entity = create_namespace.entity
+			AND n.priority = create_namespace.priority AND n.name <> create_namespace.name) THEN
+		RAISE EXCEPTION 'another namespace has priority % already', priority USING ERRCODE = 'unique_violation',
+			HINT = 'Each namespace has a priority of its own; 1 is the strongest. See the table cdp.namespace.';
+	END IF;
+	INSERT INTO cdp.namespace AS n (name, entity, kind, priority, max_per_profile, bridge, normalizer, valid_pattern, paths)
+	VALUES (create_namespace.name, create_namespace.entity, create_namespace.kind, create_namespace.priority,
+		create_namespace.max_per_profile, create_namespace.bridge, create_namespace.normalizer,
+		create_namespace.valid_pattern, create_namespace.paths)
+	ON CONFLICT ON CONSTRAINT namespace_pkey DO UPDATE SET entity = excluded.entity, kind = excluded.kind,
+		priority = excluded.priority, max_per_profile = excluded.max_per_profile, bridge = excluded.bridge,
+		normalizer = excluded.normalizer, valid_pattern = excluded.valid_pattern, paths = excluded.paths;
+END
+$$;
+COMMENT ON FUNCTION cdp.create_namespace(text, text, integer, integer, text, text, text, text[], text) IS 'Make or replace a namespace. kind: person, contact or device; priority: 1 is the strongest, each of an entity its own (default: after the last); max_per_profile: null for no limit; bridge: unique, always or never (devices); normalizer: none, lower, email or phone; paths: where in a message it stands, such as {identify:traits.email,context.traits.email}. Errors 42602, 22023, 23505, 23514, 2201B';
+
+CREATE FUNCTION cdp.block_value(value text, namespace text DEFAULT NULL, is_pattern boolean DEFAULT false) RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	IF value IS NULL OR value = '' THEN
+		RAISE EXCEPTION 'a blocked value cannot be empty' USING ERRCODE = 'invalid_parameter_value',
+			HINT = 'Empty values are kept out in any case.';
+	END IF;
+	IF is_pattern THEN
+		PERFORM '' ~ value;
+	END IF;
+	IF namespace IS NOT NULL AND NOT EXISTS (SELECT FROM cdp.namespace n WHERE n.name = block_value.namespace) THEN
+		RAISE EXCEPTION 'namespace "%" does not exist', namespace USING ERRCODE = 'undefined_object',
+			HINT = 'See the table cdp.namespace.';
+	END IF;
+	INSERT INTO cdp.blocked_value (namespace, value, is_pattern)
+	SELECT block_value.namespace, block_value.value, block_value.is_pattern
+	WHERE NOT EXISTS (SELECT FROM cdp.blocked_value b WHERE b.namespace IS NOT DISTINCT FROM block_value.namespace
+		AND b.value = block_value.value AND b.is_pattern = block_value.is_pattern);
+END
+$$;
+COMMENT ON FUNCTION cdp.block_value(text, text, boolean) IS 'Keep a value, or what matches a regular expression, out of the graph from now on; namespace null: in all of them. It stays in the events. Errors 22023, 42704, 2201B';
+
+CREATE FUNCTION cdp.init_identifier() RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+SET client_min_messages = warning
+AS $$
+BEGIN
+	CREATE TABLE IF NOT EXISTS cdp.namespace (
+		name text COLLATE "C" NOT NULL CONSTRAINT namespace_pkey PRIMARY KEY,
+		entity text NOT NULL DEFAULT 'person' CONSTRAINT namespace_entity_check CHECK (entity IN ('person', 'account')),
+		kind text NOT NULL CONSTRAINT namespace_kind_check CHECK (kind IN ('person', 'contact', 'device')),
+		priority integer NOT NULL CONSTRAINT namespace_priority_check CHECK (priority > 0),
+		max_per_profile integer CONSTRAINT namespace_max_per_profile_check CHECK (max_per_profile > 0),
+		bridge text NOT NULL DEFAULT 'unique' CONSTRAINT namespace_bridge_check CHECK (bridge IN ('unique', 'always', 'never')),
+		normalizer text NOT NULL DEFAULT 'none'
+			CONSTRAINT namespace_normalizer_check CHECK (normalizer IN ('none', 'lower', 'email', 'phone')),
+		valid_pattern text,
+		paths text[] NOT NULL DEFAULT '{}',
+		CONSTRAINT namespace_priority_key UNIQUE (entity, priority) DEFERRABLE
+	);
+	COMMENT ON TABLE cdp.namespace IS 'Kinds of identifiers and their rules; changed by cdp.create_namespace()';
+	COMMENT ON COLUMN cdp.namespace.priority IS '1 is the strongest; each namespace of an entity has its own';
+	COMMENT ON COLUMN cdp.namespace.max_per_profile IS 'How many values one profile may have; null: any number';
+	COMMENT ON COLUMN cdp.namespace.bridge IS 'Whether a device may connect two people: unique (unless it is shared), always, never';
+	COMMENT ON COLUMN cdp.namespace.paths IS 'Where in a message a value stands: names joined by dots, after the type of message and a colon where only that type counts';
+
+	CREATE TABLE IF NOT EXISTS cdp.blocked_value (
+		namespace text COLLATE "C",
+		value text NOT NULL,
+		is_pattern boolean NOT NULL DEFAULT false
+	);
+	COMMENT ON TABLE cdp.blocked_value IS 'Values kept out of the graph besides the built-in ones; changed by cdp.block_value()';
+
+	IF NOT EXISTS (SELECT FROM cdp.setup WHERE noun = 'identifier') THEN
+		INSERT INTO cdp.namespace (name, entity, kind, priority, max_per_profile, normalizer, paths) VALUES
+			('user_id', 'person', 'person', 10, 1, 'none', '{userId}'),
+			('email', 'person', 'contact', 20, 5, 'email', '{identify:traits.email,context.traits.email}'),
+			('phone', 'person', 'contact', 30, 5, 'phone', '{identify:traits.phone,context.traits.phone}'),
+			('device_id', 'person', 'device', 80, NULL, 'lower', '{context.device.id}'),
+			('advertising_id', 'person', 'device', 85, NULL, 'lower', '{context.device.advertisingId}'),
+			('anonymous_id', 'person', 'device', 90, NULL, 'none', '{anonymousId,alias:previousId}'),
+			('group_id', 'account', 'person', 10, 1, 'none', '{groupId,context.groupId}');
+	END IF;
+	PERFORM cdp.record_version('identifier', 1);
+END
+$$;
+COMMENT ON FUNCTION cdp.init_identifier() IS 'Make the tables of namespaces and blocked values with their built-in rows; part of cdp.init()';

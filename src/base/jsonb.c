@@ -1,0 +1,383 @@
+/*
+ * jsonb.c
+ *		From the tape straight to jsonb's format on disk.
+ *
+ * PostgreSQL's own way goes through a tree of JsonbValue; writing the containers
+ * as the tape is read is about three times as fast.  The format is that of
+ * utils/jsonb.h (JEntry, offsets every JB_OFFSET_STRIDE entries, keys sorted by
+ * length and then bytes) and has been the same since 9.4; test/sql/base_json.sql
+ * compares every shape with the server's own result, byte by byte.
+ */
+#include "postgres.h"
+
+#include "base/base.h"
+#include "utils/builtins.h"
+#include "utils/numeric.h"
+
+/* A number's text is at most this long and its exponent at most that large, else it is refused. */
+#define MAX_NUMBER_BYTES 1000
+#define MAX_EXPONENT 1000
+
+typedef struct Pair
+{
+	const char *name;
+	int name_length;
+	int order; /* of two equal names the later one stays */
+	CdpJsonValue value;
+	CdpJsonValue under;
+} Pair;
+
+static bool write_value(StringInfo out, CdpJsonValue v, CdpJsonValue under, JEntry *entry);
+
+/* Pad to four bytes, as jsonb aligns numbers and containers; returns the padding. */
+static inline int
+pad(StringInfo out)
+{
+	int n = INTALIGN(out->len) - out->len;
+
+	enlargeStringInfo(out, n);
+	memset(out->data + out->len, 0, n);
+	out->len += n;
+	return n;
+}
+
+/* Reserve room for header words; returns where they begin. */
+static inline int
+reserve(StringInfo out, int bytes)
+{
+	int at = out->len;
+
+	enlargeStringInfo(out, bytes);
+	out->len += bytes;
+	return at;
+}
+
+static inline void
+put_word(StringInfo out, int at, uint32 word)
+{
+	memcpy(out->data + at, &word, sizeof(word));
+}
+
+/* Complete an entry: every JB_OFFSET_STRIDE-th holds the end offset instead of the length. */
+static inline void
+put_entry(StringInfo out, int entries_at, int i, JEntry entry, uint32 *total)
+{
+	*total += entry & JENTRY_OFFLENMASK;
+	if (i % JB_OFFSET_STRIDE == 0)
+		entry = (entry & JENTRY_TYPEMASK) | *total | JENTRY_HAS_OFF;
+	put_word(out, entries_at + i * (int) sizeof(JEntry), entry);
+}
+
+/* Write whole numbers and short decimals without going through text. */
+static Numeric
+short_number(const char *s, int length)
+{
+	int64 digits = 0;
+	int scale = 0;
+	bool is_negative = *s == '-';
+	bool after_point = false;
+
+	if (length > 17)
+		return NULL;
+	for (int i = is_negative; i < length; i++)
+	{
+		if (s[i] == '.')
+			after_point = true;
+		else if (s[i] >= '0' && s[i] <= '9')
+		{
+			digits = digits * 10 + (s[i] - '0');
+			scale += after_point;
+		}
+		else
+			return NULL;
+	}
+	if (is_negative)
+		digits = -digits;
+	return scale == 0 ? int64_to_numeric(digits) : int64_div_fast_to_numeric(digits, scale);
+}
+
+/* Read a number; NULL when it is outside the limits above. */
+static Numeric
+read_number(const char *s, int length)
+{
+	Numeric number = short_number(s, length);
+	const char *e;
+	char buffer[MAX_NUMBER_BYTES + 1];
+
+	if (number != NULL)
+		return number;
+	if (length > MAX_NUMBER_BYTES)
+		return NULL;
+	memcpy(buffer, s, length);
+	buffer[length] = '\0';
+	e = strpbrk(buffer, "eE");
+	if (e != NULL && (strlen(e + 1) > 6 || abs(atoi(e + 1)) > MAX_EXPONENT))
+		return NULL;
+	return DatumGetNumeric(DirectFunctionCall3(numeric_in, CStringGetDatum(buffer), ObjectIdGetDatum(InvalidOid),
+											   Int32GetDatum(-1)));
+}
+
+static bool
+write_number(StringInfo out, CdpJsonValue v, JEntry *entry)
+{
+	const CdpJsonNode *node = &v.json->nodes[v.node];
+	Numeric number = read_number(v.json->text + node->start, node->length);
+	int padding;
+
+	if (number == NULL)
+		return false;
+	padding = pad(out);
+	appendBinaryStringInfo(out, (char *) number, VARSIZE(number));
+	*entry = JENTRY_ISNUMERIC | (padding + VARSIZE(number));
+	pfree(number);
+	return true;
+}
+
+static int
+compare_pairs(const void *a, const void *b)
+{
+	const Pair *p = a;
+	const Pair *q = b;
+	int c;
+
+	if (p->name_length != q->name_length)
+		return p->name_length < q->name_length ? -1 : 1;
+	c = memcmp(p->name, q->name, p->name_length);
+	return c != 0 ? c : p->order - q->order;
+}
+
+/* Sort pairs as jsonb does and keep the last of each name; returns how many stay. */
+static int
+sort_pairs(Pair *pairs, int n)
+{
+	int kept = 0;
+
+	if (n > 8)
+		qsort(pairs, n, sizeof(Pair), compare_pairs);
+	else
+	{
+		for (int i = 1; i < n; i++)
+		{
+			Pair p = pairs[i];
+			int j = i;
+
+			for (; j > 0 && compare_pairs(&pairs[j - 1], &p) > 0; j--)
+				pairs[j] = pairs[j - 1];
+			pairs[j] = p;
+		}
+	}
+	for (int i = 0; i < n; i++)
+	{
+		bool is_repeated = i + 1 < n && pairs[i].name_length == pairs[i + 1].name_length &&
+						   memcmp(pairs[i].name, pairs[i + 1].name, pairs[i].name_length) == 0;
+
+		if (!is_repeated)
+			pairs[kept++] = pairs[i];
+	}
+	return kept;
+}
+
+/* Append an object's members to pairs. */
+static int
+collect_members(CdpJsonValue object, Pair *pairs, int n)
+{
+	const CdpJsonNode *nodes = object.json->nodes;
+
+	for (uint32 i = object.node + 1; i < nodes[object.node].next; i = nodes[i + 1].next)
+	{
+		CdpJsonValue key = {object.json, i};
+		Pair *pair = &pairs[n];
+
+		pair->name = cdp_json_string(key, &pair->name_length);
+		pair->order = n;
+		pair->value.json = object.json;
+		pair->value.node = i + 1;
+		pair->under.json = NULL;
+		pair->under.node = CDP_JSON_NONE;
+		n++;
+	}
+	return n;
+}
+
+/* Write pairs, which are sorted here, as an object. */
+static bool
+write_pairs(StringInfo out, Pair *pairs, int n, JEntry *entry)
+{
+	int start = out->len;
+	int header;
+	int entries;
+	uint32 total = 0;
+
+	pad(out);
+	n = sort_pairs(pairs, n);
+	header = reserve(out, sizeof(uint32));
+	put_word(out, header, n | JB_FOBJECT);
+	entries = reserve(out, sizeof(JEntry) * 2 * n);
+	for (int i = 0; i < n; i++)
+	{
+		appendBinaryStringInfo(out, pairs[i].name, pairs[i].name_length);
+		put_entry(out, entries, i, JENTRY_ISSTRING | pairs[i].name_length, &total);
+	}
+	for (int i = 0; i < n; i++)
+	{
+		JEntry child;
+
+		if (!write_value(out, pairs[i].value, pairs[i].under, &child))
+			return false;
+		put_entry(out, entries, n + i, child, &total);
+	}
+	*entry = JENTRY_ISCONTAINER | (out->len - start);
+	return true;
+}
+
+static bool
+write_object(StringInfo out, CdpJsonValue v, CdpJsonValue under, JEntry *entry)
+{
+	uint32 capacity = v.json->nodes[v.node].count;
+	Pair local[16];
+	Pair *pairs = local;
+	int n = 0;
+	bool ok;
+
+	if (cdp_json_is(under, CDP_JSON_OBJECT))
+		capacity += under.json->nodes[under.node].count;
+	if (capacity > lengthof(local))
+		pairs = palloc(sizeof(Pair) * (Size) capacity);
+	if (cdp_json_is(under, CDP_JSON_OBJECT))
+		n = collect_members(under, pairs, n);
+	n = collect_members(v, pairs, n);
+	ok = write_pairs(out, pairs, n, entry);
+	if (pairs != local)
+		pfree(pairs);
+	return ok;
+}
+
+static bool
+write_array(StringInfo out, CdpJsonValue v, JEntry *entry)
+{
+	const CdpJsonNode *nodes = v.json->nodes;
+	CdpJsonValue none = {NULL, CDP_JSON_NONE};
+	int start = out->len;
+	int n = nodes[v.node].count;
+	int header;
+	int entries;
+	int i = 0;
+	uint32 total = 0;
+
+	pad(out);
+	header = reserve(out, sizeof(uint32));
+	put_word(out, header, n | JB_FARRAY);
+	entries = reserve(out, sizeof(JEntry) * n);
+	for (uint32 child = v.node + 1; child < nodes[v.node].next; child = nodes[child].next)
+	{
+		CdpJsonValue element = {v.json, child};
+		JEntry e;
+
+		if (!write_value(out, element, none, &e))
+			return false;
+		put_entry(out, entries, i++, e, &total);
+	}
+	*entry = JENTRY_ISCONTAINER | (out->len - start);
+	return true;
+}
+
+static bool
+write_value(StringInfo out, CdpJsonValue v, CdpJsonValue under, JEntry *entry)
+{
+	int length;
+	const char *s;
+
+	switch (cdp_json_type(v))
+	{
+		case CDP_JSON_NULL:
+			*entry = JENTRY_ISNULL;
+			return true;
+		case CDP_JSON_FALSE:
+			*entry = JENTRY_ISBOOL_FALSE;
+			return true;
+		case CDP_JSON_TRUE:
+			*entry = JENTRY_ISBOOL_TRUE;
+			return true;
+		case CDP_JSON_NUMBER:
+			return write_number(out, v, entry);
+		case CDP_JSON_STRING:
+			s = cdp_json_string(v, &length);
+			appendBinaryStringInfo(out, s, length);
+			*entry = JENTRY_ISSTRING | length;
+			return true;
+		case CDP_JSON_ARRAY:
+			return write_array(out, v, entry);
+		case CDP_JSON_OBJECT:
+			return write_object(out, v, under, entry);
+	}
+	return false;
+}
+
+static void
+begin_jsonb(StringInfo out, int estimate)
+{
+	initStringInfo(out);
+	enlargeStringInfo(out, estimate);
+	reserve(out, VARHDRSZ);
+}
+
+static Jsonb *
+end_jsonb(StringInfo out)
+{
+	SET_VARSIZE(out->data, out->len);
+	return (Jsonb *) out->data;
+}
+
+Jsonb *
+cdp_json_to_jsonb(CdpJsonValue v)
+{
+	StringInfoData out;
+	CdpJsonValue none = {NULL, CDP_JSON_NONE};
+	const CdpJsonNode *node = &v.json->nodes[v.node];
+	JEntry entry;
+
+	if (node->depth > CDP_MAX_DEPTH)
+		return NULL;
+	begin_jsonb(&out, node->length + 64);
+	if (node->type == CDP_JSON_OBJECT || node->type == CDP_JSON_ARRAY)
+		return write_value(&out, v, none, &entry) ? end_jsonb(&out) : NULL;
+
+	/* a lone scalar stands in an array of its own */
+	int header = reserve(&out, sizeof(uint32));
+	int entries = reserve(&out, sizeof(JEntry));
+	uint32 total = 0;
+
+	put_word(&out, header, 1 | JB_FARRAY | JB_FSCALAR);
+	if (!write_value(&out, v, none, &entry))
+		return NULL;
+	put_entry(&out, entries, 0, entry, &total);
+	return end_jsonb(&out);
+}
+
+Jsonb *
+cdp_json_members_to_jsonb(const CdpJsonMember *members, int n_members)
+{
+	Pair *pairs = palloc(sizeof(Pair) * (Size) Max(1, n_members));
+	StringInfoData out;
+	JEntry entry;
+	int estimate = 64;
+
+	for (int i = 0; i < n_members; i++)
+	{
+		const CdpJsonNode *node = &members[i].value.json->nodes[members[i].value.node];
+
+		if (node->depth >= CDP_MAX_DEPTH)
+			return NULL;
+		pairs[i].name = members[i].name;
+		pairs[i].name_length = members[i].name_length;
+		pairs[i].order = i;
+		pairs[i].value = members[i].value;
+		pairs[i].under = members[i].under;
+		estimate += node->length + 32;
+	}
+	begin_jsonb(&out, estimate);
+	if (!write_pairs(&out, pairs, n_members, &entry))
+		return NULL;
+	pfree(pairs);
+	return end_jsonb(&out);
+}

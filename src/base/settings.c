@@ -1,0 +1,83 @@
+/*
+ * settings.c
+ *		Every configuration parameter of the extension.
+ */
+#include "postgres.h"
+
+#include "base/base.h"
+#include "utils/guc.h"
+#include "utils/timestamp.h"
+
+int cdp_max_event_bytes = 32 * 1024;
+int cdp_max_batch_events = 2500;
+int cdp_max_payload_bytes = 4000 * 1024;
+int cdp_dedup_window = 7 * 24 * 3600;
+bool cdp_process_immediately = true;
+char *cdp_clock_setting = NULL;
+int cdp_worker_naptime = 1000;
+char *cdp_worker_role = NULL;
+
+/* The clock as check_clock() read it; 0 = not set. */
+static TimestampTz clock_at = 0;
+
+/* Accept '' or a timestamp. */
+static bool
+check_clock(char **newval, void **extra, GucSource source)
+{
+	TimestampTz at = 0;
+	TimestampTz *kept;
+
+	if (*newval != NULL && **newval != '\0' && !cdp_parse_timestamp(*newval, strlen(*newval), &at))
+	{
+		GUC_check_errdetail("The clock is an ISO 8601 timestamp such as 2026-01-31T09:00:00Z, or empty.");
+		return false;
+	}
+#if PG_VERSION_NUM >= 160000
+	kept = guc_malloc(LOG, sizeof(TimestampTz));
+#else
+	kept = malloc(sizeof(TimestampTz)); /* the GUC machinery frees it */
+#endif
+	if (kept == NULL)
+		return false;
+	*kept = at;
+	*extra = kept;
+	return true;
+}
+
+static void
+assign_clock(const char *newval, void *extra)
+{
+	clock_at = *(TimestampTz *) extra;
+}
+
+TimestampTz
+cdp_now(void)
+{
+	return clock_at != 0 ? clock_at : GetCurrentTransactionStartTimestamp();
+}
+
+void
+cdp_settings_init(void)
+{
+	DefineCustomIntVariable("cdp.max_event_bytes", "Sets the size above which a message is rejected.", NULL,
+							&cdp_max_event_bytes, 32 * 1024, 1024, 16 * 1024 * 1024, PGC_SUSET, GUC_UNIT_BYTE, NULL,
+							NULL, NULL);
+	DefineCustomIntVariable("cdp.max_batch_bytes", "Sets the size above which an envelope of messages is rejected.",
+							NULL, &cdp_max_payload_bytes, 4000 * 1024, 1024, 256 * 1024 * 1024, PGC_SUSET, GUC_UNIT_BYTE,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("cdp.max_batch_events", "Sets how many messages an envelope may hold.", NULL,
+							&cdp_max_batch_events, 2500, 1, 1000000, PGC_SUSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("cdp.dedup_window", "Sets how long a message id is remembered to refuse repeats.", NULL,
+							&cdp_dedup_window, 7 * 24 * 3600, 60, INT_MAX, PGC_SUSET, GUC_UNIT_S, NULL, NULL, NULL);
+	DefineCustomBoolVariable("cdp.process_immediately", "Processes a message in the transaction of cdp.ingest().",
+							 "When off, cdp.ingest() only stores it in the inbox.", &cdp_process_immediately, true,
+							 PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomStringVariable("cdp.clock", "Sets the instant that stands in for now(), for tests.",
+							   "Empty: the transaction's start.", &cdp_clock_setting, "", PGC_SUSET, 0, check_clock,
+							   assign_clock, NULL);
+	DefineCustomIntVariable("cdp.worker_naptime", "Sets how long the worker waits when there is nothing to do.", NULL,
+							&cdp_worker_naptime, 1000, 10, 3600 * 1000, PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomStringVariable("cdp.worker_role", "Sets the role the worker acts as.",
+							   "Empty: the owner of the inbox.", &cdp_worker_role, "", PGC_SIGHUP, 0, NULL, NULL, NULL);
+	MarkGUCPrefixReserved("cdp");
+}

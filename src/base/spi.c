@@ -1,0 +1,204 @@
+/*
+ * spi.c
+ *		SQL from C: statements with kept plans, columns of values as arrays.
+ */
+#include "postgres.h"
+
+#include "base/base.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_type.h"
+#include "parser/parse_type.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/syscache.h"
+
+/* Parse "int8[],cdp.traits" into type OIDs; returns how many. */
+static int
+parse_types(const char *types, Oid *oids)
+{
+	char *copy = pstrdup(types);
+	char *state = NULL;
+	int n = 0;
+
+	for (char *t = strtok_r(copy, ",", &state); t != NULL; t = strtok_r(NULL, ",", &state))
+	{
+		int32 typmod;
+
+		if (n == CDP_MAX_ARGUMENTS)
+			elog(ERROR, "cdp statement has more than %d arguments", CDP_MAX_ARGUMENTS);
+#if PG_VERSION_NUM >= 160000
+		parseTypeString(t, &oids[n++], &typmod, NULL);
+#else
+		parseTypeString(t, &oids[n++], &typmod, false);
+#endif
+	}
+	pfree(copy);
+	return n;
+}
+
+/* Make the statement's plan, unless a good one is kept. */
+static void
+prepare(CdpQuery *query)
+{
+	Oid schema = get_namespace_oid("cdp", false);
+	Oid oids[CDP_MAX_ARGUMENTS];
+	SPIPlanPtr plan;
+
+	if (query->plan != NULL && query->schema == schema)
+		return;
+	if (query->plan != NULL)
+	{
+		SPI_freeplan(query->plan);
+		query->plan = NULL;
+	}
+	query->n_arguments = parse_types(query->types, oids);
+	plan = SPI_prepare(query->sql, query->n_arguments, oids);
+	if (plan == NULL)
+		elog(ERROR, "could not prepare a cdp statement: %s", SPI_result_code_string(SPI_result));
+	SPI_keepplan(plan);
+	query->plan = plan;
+	query->schema = schema;
+}
+
+uint64
+cdp_run(CdpQuery *query, Datum *arguments, const char *nulls)
+{
+	int code;
+
+	prepare(query);
+	code = SPI_execute_plan(query->plan, arguments, nulls, false, 0);
+	if (code < 0)
+		elog(ERROR, "could not run a cdp statement: %s", SPI_result_code_string(code));
+	return SPI_processed;
+}
+
+Portal
+cdp_open(CdpQuery *query, Datum *arguments)
+{
+	prepare(query);
+	return SPI_cursor_open(NULL, query->plan, arguments, NULL, false);
+}
+
+void
+cdp_done(void)
+{
+	SPI_freetuptable(SPI_tuptable);
+	SPI_tuptable = NULL;
+}
+
+Datum
+cdp_result_datum(uint64 row, int column, bool *isnull)
+{
+	return SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column, isnull);
+}
+
+int64
+cdp_result_int64(uint64 row, int column, int64 if_null)
+{
+	bool isnull;
+	Datum value = cdp_result_datum(row, column, &isnull);
+
+	return isnull ? if_null : DatumGetInt64(value);
+}
+
+bool
+cdp_result_is_null(uint64 row, int column)
+{
+	bool isnull;
+
+	cdp_result_datum(row, column, &isnull);
+	return isnull;
+}
+
+char *
+cdp_result_cstring(uint64 row, int column)
+{
+	bool isnull;
+	Datum value = cdp_result_datum(row, column, &isnull);
+
+	return isnull ? NULL : TextDatumGetCString(value);
+}
+
+Oid
+cdp_type_oid(const char *name)
+{
+	Oid schema = get_namespace_oid("cdp", false);
+	Oid type = GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid, CStringGetDatum(name), ObjectIdGetDatum(schema));
+
+	if (!OidIsValid(type))
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("type cdp.%s does not exist", name),
+						errhint("Run CREATE EXTENSION cdp.")));
+	return type;
+}
+
+CdpColumn *
+cdp_column(Oid type, int expected)
+{
+	CdpColumn *column = palloc0(sizeof(CdpColumn));
+
+	column->type = type;
+	get_typlenbyvalalign(type, &column->typlen, &column->typbyval, &column->typalign);
+	column->capacity = Max(8, expected);
+	column->values = palloc_extended(sizeof(Datum) * (Size) column->capacity, MCXT_ALLOC_HUGE);
+	column->nulls = palloc(sizeof(bool) * (Size) column->capacity);
+	return column;
+}
+
+static inline void
+add(CdpColumn *column, Datum value, bool isnull)
+{
+	if (column->n == column->capacity)
+	{
+		column->capacity *= 2;
+		column->values = repalloc_huge(column->values, sizeof(Datum) * (Size) column->capacity);
+		column->nulls = repalloc_huge(column->nulls, sizeof(bool) * (Size) column->capacity);
+	}
+	column->values[column->n] = value;
+	column->nulls[column->n] = isnull;
+	column->has_nulls |= isnull;
+	column->n++;
+}
+
+void
+cdp_column_add(CdpColumn *column, Datum value)
+{
+	add(column, value, false);
+}
+
+void
+cdp_column_add_null(CdpColumn *column)
+{
+	add(column, (Datum) 0, true);
+}
+
+void
+cdp_column_add_text(CdpColumn *column, const char *value, int len)
+{
+	if (value == NULL)
+		add(column, (Datum) 0, true);
+	else
+		add(column, PointerGetDatum(cstring_to_text_with_len(value, len)), false);
+}
+
+Datum
+cdp_column_array(CdpColumn *column)
+{
+	int dims = column->n;
+	int lower = 1;
+
+	return PointerGetDatum(construct_md_array(column->values, column->has_nulls ? column->nulls : NULL,
+											  column->n == 0 ? 0 : 1, &dims, &lower, column->type, column->typlen,
+											  column->typbyval, column->typalign));
+}
+
+void
+cdp_require_init(void)
+{
+	Oid schema = get_namespace_oid("cdp", true);
+
+	if (OidIsValid(schema) && OidIsValid(get_relname_relid("setup", schema)))
+		return;
+	ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE), errmsg("cdp is not set up in this database"),
+					errhint("Run SELECT cdp.init() once.")));
+}

@@ -1,0 +1,325 @@
+/*
+ * stamped.c
+ *		A sorted map from a name to a value with its time and rank.
+ *
+ * On disk: the header, one Slot a name in bytewise order of the names, then names
+ * and values.  Values are complete jsonb, aligned to four bytes.  Only this file
+ * makes maps, and what comes from outside comes as text, so that every stored map
+ * is well-formed.
+ */
+#include "postgres.h"
+
+#include "base/base.h"
+#include "utils/builtins.h"
+#include "utils/json.h"
+#include "utils/memutils.h"
+
+typedef struct Slot
+{
+	TimestampTz at;
+	uint32 name_at; /* offsets from the beginning of the map */
+	uint32 value_at;
+	uint32 name_length;
+	int16 rank;
+	uint16 unused; /* zero */
+} Slot;
+
+struct CdpStamped
+{
+	int32 vl_len_;
+	uint16 version;
+	uint16 flags; /* zero */
+	uint32 count;
+	uint32 unused; /* zero */
+	Slot slots[FLEXIBLE_ARRAY_MEMBER];
+};
+
+int
+cdp_stamped_count(const CdpStamped *map)
+{
+	return map->count;
+}
+
+CdpStampedEntry
+cdp_stamped_entry(const CdpStamped *map, int i)
+{
+	const Slot *slot = &map->slots[i];
+	CdpStampedEntry entry;
+
+	Assert(map->version == CDP_STAMPED_VERSION && i >= 0 && (uint32) i < map->count);
+	entry.name = (const char *) map + slot->name_at;
+	entry.name_length = slot->name_length;
+	entry.at = slot->at;
+	entry.rank = slot->rank;
+	entry.value = (const Jsonb *) ((const char *) map + slot->value_at);
+	return entry;
+}
+
+/* Order names bytewise. */
+static int
+compare_names(const char *a, int a_length, const char *b, int b_length)
+{
+	int c = memcmp(a, b, Min(a_length, b_length));
+
+	return c != 0 ? c : a_length - b_length;
+}
+
+bool
+cdp_stamped_find(const CdpStamped *map, const char *name, int name_length, CdpStampedEntry *entry)
+{
+	int low = 0;
+	int high = map->count;
+
+	while (low < high)
+	{
+		int middle = (low + high) / 2;
+		CdpStampedEntry e = cdp_stamped_entry(map, middle);
+		int c = compare_names(e.name, e.name_length, name, name_length);
+
+		if (c == 0)
+		{
+			*entry = e;
+			return true;
+		}
+		if (c < 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return false;
+}
+
+/* > 0 when a wins over b. */
+static int
+compare_entries(const CdpStampedEntry *a, const CdpStampedEntry *b, CdpStampedTie tie)
+{
+	if (a->at != b->at)
+		return a->at > b->at ? 1 : -1;
+	if (a->rank != b->rank)
+		return a->rank > b->rank ? 1 : -1;
+	return tie(a->value, b->value);
+}
+
+/* Lay out entries, which are sorted and distinct, as a map. */
+static CdpStamped *
+lay_out(const CdpStampedEntry *entries, int n)
+{
+	Size size = offsetof(CdpStamped, slots) + sizeof(Slot) * (Size) n;
+	CdpStamped *map;
+	uint32 at;
+
+	for (int i = 0; i < n; i++)
+		size += INTALIGN(entries[i].name_length) + INTALIGN(VARSIZE_ANY(entries[i].value));
+	if (size > MaxAllocSize)
+		ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED), errmsg("too much is known under one key"),
+						errdetail("The values take %zu bytes, the limit is %zu.", size, (Size) MaxAllocSize)));
+	map = palloc0(size);
+	SET_VARSIZE(map, size);
+	map->version = CDP_STAMPED_VERSION;
+	map->count = n;
+	at = offsetof(CdpStamped, slots) + sizeof(Slot) * n;
+	for (int i = 0; i < n; i++)
+	{
+		Slot *slot = &map->slots[i];
+
+		slot->at = entries[i].at;
+		slot->rank = entries[i].rank;
+		slot->name_length = entries[i].name_length;
+		slot->name_at = at;
+		memcpy((char *) map + at, entries[i].name, entries[i].name_length);
+		at += INTALIGN(entries[i].name_length);
+		slot->value_at = at;
+		memcpy((char *) map + at, entries[i].value, VARSIZE(entries[i].value));
+		at += INTALIGN(VARSIZE(entries[i].value));
+	}
+	Assert(at == size);
+	return map;
+}
+
+static int
+compare_entry_names(const void *a, const void *b)
+{
+	const CdpStampedEntry *p = a;
+	const CdpStampedEntry *q = b;
+
+	return compare_names(p->name, p->name_length, q->name, q->name_length);
+}
+
+CdpStamped *
+cdp_stamped_build(CdpStampedEntry *entries, int n, CdpStampedTie tie)
+{
+	int kept = 0;
+
+	qsort(entries, n, sizeof(CdpStampedEntry), compare_entry_names);
+	for (int i = 0; i < n; i++)
+	{
+		if (kept > 0 && compare_entry_names(&entries[kept - 1], &entries[i]) == 0)
+		{
+			if (compare_entries(&entries[i], &entries[kept - 1], tie) > 0)
+				entries[kept - 1] = entries[i];
+		}
+		else
+			entries[kept++] = entries[i];
+	}
+	return lay_out(entries, kept);
+}
+
+CdpStamped *
+cdp_stamped_merge(const CdpStamped *a, const CdpStamped *b, CdpStampedTie tie)
+{
+	int i = 0;
+	int j = 0;
+	int n = 0;
+	CdpStampedEntry *entries = palloc(sizeof(CdpStampedEntry) * ((Size) a->count + b->count + 1));
+	CdpStamped *merged;
+
+	while (i < (int) a->count || j < (int) b->count)
+	{
+		int c = 0;
+		CdpStampedEntry left, right;
+
+		if (i < (int) a->count)
+			left = cdp_stamped_entry(a, i);
+		else
+			c = 1;
+		if (j < (int) b->count)
+			right = cdp_stamped_entry(b, j);
+		else
+			c = -1;
+		if (c == 0)
+			c = compare_entry_names(&left, &right);
+		if (c < 0)
+			entries[n] = left;
+		else if (c > 0)
+			entries[n] = right;
+		else
+			entries[n] = compare_entries(&left, &right, tie) >= 0 ? left : right;
+		n++;
+		i += c <= 0;
+		j += c >= 0;
+	}
+	merged = lay_out(entries, n);
+	pfree(entries);
+	return merged;
+}
+
+int
+cdp_stamped_tie_bytes(const Jsonb *a, const Jsonb *b)
+{
+	int c = memcmp(a, b, Min(VARSIZE(a), VARSIZE(b)));
+
+	return c != 0 ? c : (int) VARSIZE(a) - (int) VARSIZE(b);
+}
+
+/* Read one entry of the text form; false when it is not one. */
+static bool
+read_entry(CdpJsonValue key, CdpJsonValue v, CdpStampedEntry *entry)
+{
+	CdpJsonValue at = cdp_json_member(v, "at");
+	CdpJsonValue rank = cdp_json_member(v, "rank");
+	CdpJsonValue value = cdp_json_member(v, "value");
+	const char *s;
+	int length;
+
+	if (!cdp_json_is(at, CDP_JSON_STRING) || !cdp_json_exists(value))
+		return false;
+	entry->name = cdp_json_string(key, &entry->name_length);
+	s = cdp_json_string(at, &length);
+	if (!cdp_parse_timestamp(s, length, &entry->at))
+		return false;
+	entry->rank = 0;
+	if (cdp_json_exists(rank))
+	{
+		char digits[8];
+
+		if (!cdp_json_is(rank, CDP_JSON_NUMBER) || rank.json->nodes[rank.node].length > 6)
+			return false;
+		strlcpy(digits, rank.json->text + rank.json->nodes[rank.node].start, rank.json->nodes[rank.node].length + 1);
+		if (strspn(digits, "-0123456789") != strlen(digits) || abs(atoi(digits)) > PG_INT16_MAX)
+			return false;
+		entry->rank = atoi(digits);
+	}
+	entry->value = cdp_json_to_jsonb(value);
+	return entry->value != NULL;
+}
+
+CdpStamped *
+cdp_stamped_in(const char *text, int length, const char *type_name, CdpStampedTie tie)
+{
+	CdpJson json;
+	CdpStampedEntry *entries;
+	bool ok = cdp_json_parse(text, length, &json) && cdp_json_is(cdp_json_root(&json), CDP_JSON_OBJECT);
+	int n = 0;
+
+	entries = palloc(sizeof(CdpStampedEntry) * (ok ? (Size) json.nodes[0].count + 1 : 1));
+	for (uint32 i = 1; ok && i < json.nodes[0].next; i = json.nodes[i + 1].next)
+	{
+		CdpJsonValue key = {&json, i};
+		CdpJsonValue value = {&json, i + 1};
+
+		ok = read_entry(key, value, &entries[n++]);
+	}
+	if (!ok)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_TEXT_REPRESENTATION), errmsg("invalid input for type %s", type_name),
+						errhint("It is a JSON object such as "
+								"{\"plan\": {\"at\": \"2026-01-31T09:00:00Z\", \"rank\": 0, \"value\": \"pro\"}}.")));
+	return cdp_stamped_build(entries, n, tie);
+}
+
+char *
+cdp_stamped_out(const CdpStamped *map)
+{
+	StringInfoData out;
+
+	initStringInfo(&out);
+	appendStringInfoChar(&out, '{');
+	for (int i = 0; i < (int) map->count; i++)
+	{
+		CdpStampedEntry e = cdp_stamped_entry(map, i);
+		char at[CDP_TIMESTAMP_BYTES];
+
+		if (i > 0)
+			appendStringInfoString(&out, ", ");
+		escape_json(&out, pnstrdup(e.name, e.name_length));
+		cdp_format_timestamp(e.at, at);
+		appendStringInfo(&out, ": {\"at\": \"%s\", \"rank\": %d, \"value\": ", at, e.rank);
+		JsonbToCString(&out, unconstify(JsonbContainer *, &e.value->root), VARSIZE(e.value));
+		appendStringInfoChar(&out, '}');
+	}
+	appendStringInfoChar(&out, '}');
+	return out.data;
+}
+
+Jsonb *
+cdp_stamped_to_jsonb(const CdpStamped *map)
+{
+	JsonbParseState *state = NULL;
+	JsonbValue *result;
+
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	for (int i = 0; i < (int) map->count; i++)
+	{
+		CdpStampedEntry e = cdp_stamped_entry(map, i);
+		JsonbValue key, value;
+
+		if (JsonContainerIsScalar(&e.value->root))
+		{
+			JsonbExtractScalar(unconstify(JsonbContainer *, &e.value->root), &value);
+			if (value.type == jbvNull)
+				continue;
+		}
+		else
+		{
+			value.type = jbvBinary;
+			value.val.binary.data = unconstify(JsonbContainer *, &e.value->root);
+			value.val.binary.len = VARSIZE(e.value) - VARHDRSZ;
+		}
+		key.type = jbvString;
+		key.val.string.val = unconstify(char *, e.name);
+		key.val.string.len = e.name_length;
+		pushJsonbValue(&state, WJB_KEY, &key);
+		pushJsonbValue(&state, WJB_VALUE, &value);
+	}
+	result = pushJsonbValue(&state, WJB_END_OBJECT, NULL);
+	return JsonbValueToJsonb(result);
+}

@@ -1,0 +1,140 @@
+/*
+ * time.c
+ *		ISO 8601 as it stands in messages.
+ */
+#include "postgres.h"
+
+#include "base/time.h"
+#include "utils/datetime.h"
+#include "utils/timestamp.h"
+
+/* Years 0001 to 9999 */
+#define FIRST_INSTANT ((TimestampTz) (1721426 - POSTGRES_EPOCH_JDATE) * USECS_PER_DAY)
+#define END_INSTANT ((TimestampTz) (5373485 - POSTGRES_EPOCH_JDATE) * USECS_PER_DAY)
+
+typedef struct Cursor
+{
+	const char *at;
+	const char *end;
+} Cursor;
+
+/* Read exactly n digits. */
+static bool
+read_digits(Cursor *c, int n, int *value)
+{
+	*value = 0;
+	if (c->end - c->at < n)
+		return false;
+	for (int i = 0; i < n; i++, c->at++)
+	{
+		if (*c->at < '0' || *c->at > '9')
+			return false;
+		*value = *value * 10 + (*c->at - '0');
+	}
+	return true;
+}
+
+static bool
+accept(Cursor *c, char wanted)
+{
+	if (c->at >= c->end || *c->at != wanted)
+		return false;
+	c->at++;
+	return true;
+}
+
+/* Read a fraction of a second after its point; digits past microseconds are dropped. */
+static bool
+read_fraction(Cursor *c, int *microseconds)
+{
+	int scale = 100000;
+	int digits = 0;
+
+	for (; c->at < c->end && *c->at >= '0' && *c->at <= '9'; c->at++, digits++)
+	{
+		*microseconds += (*c->at - '0') * scale;
+		scale /= 10;
+	}
+	return digits > 0;
+}
+
+/* Read Z, +02, +0200 or +02:00; nothing means UTC. Seconds east of UTC. */
+static bool
+read_zone(Cursor *c, int *seconds)
+{
+	int sign = 1;
+	int hours;
+	int minutes = 0;
+
+	*seconds = 0;
+	if (c->at == c->end || accept(c, 'Z') || accept(c, 'z'))
+		return true;
+	if (*c->at == '-')
+		sign = -1;
+	else if (*c->at != '+')
+		return false;
+	c->at++;
+	if (!read_digits(c, 2, &hours) || hours > 15)
+		return false;
+	accept(c, ':');
+	if (c->at < c->end && (!read_digits(c, 2, &minutes) || minutes > 59))
+		return false;
+	*seconds = sign * (hours * 3600 + minutes * 60);
+	return true;
+}
+
+bool
+cdp_parse_timestamp(const char *text, int len, TimestampTz *result)
+{
+	Cursor c = {text, text + len};
+	int year, month, day, hour = 0, minute = 0, second = 0, microseconds = 0, zone = 0;
+	int64 seconds;
+
+	if (!read_digits(&c, 4, &year) || !accept(&c, '-') || !read_digits(&c, 2, &month) || !accept(&c, '-') ||
+		!read_digits(&c, 2, &day))
+		return false;
+	if (year < 1 || month < 1 || month > 12 || day < 1 || day > day_tab[isleap(year)][month - 1])
+		return false;
+	if (c.at < c.end)
+	{
+		if (!accept(&c, 'T') && !accept(&c, 't') && !accept(&c, ' '))
+			return false;
+		if (!read_digits(&c, 2, &hour) || !accept(&c, ':') || !read_digits(&c, 2, &minute))
+			return false;
+		if (accept(&c, ':') && !read_digits(&c, 2, &second))
+			return false;
+		if (accept(&c, '.') && !read_fraction(&c, &microseconds))
+			return false;
+		if (hour > 24 || minute > 59 || second > 60 || (hour == 24 && (minute || second || microseconds)))
+			return false;
+		if (!read_zone(&c, &zone) || c.at != c.end)
+			return false;
+	}
+	seconds = ((int64) date2j(year, month, day) - POSTGRES_EPOCH_JDATE) * SECS_PER_DAY + hour * 3600 + minute * 60 +
+			  second - zone;
+	*result = seconds * USECS_PER_SEC + microseconds;
+	return *result >= FIRST_INSTANT && *result < END_INSTANT;
+}
+
+void
+cdp_format_timestamp(TimestampTz at, char *buffer)
+{
+	struct pg_tm tm;
+	fsec_t fraction;
+	int n;
+
+	if (timestamp2tm(at, NULL, &tm, &fraction, NULL, NULL) != 0)
+	{
+		strcpy(buffer, TIMESTAMP_NOT_FINITE(at) && at > 0 ? "infinity" : "-infinity");
+		return;
+	}
+	n = snprintf(buffer, CDP_TIMESTAMP_BYTES, "%04d-%02d-%02dT%02d:%02d:%02d", tm.tm_year, tm.tm_mon, tm.tm_mday,
+				 tm.tm_hour, tm.tm_min, tm.tm_sec);
+	if (fraction != 0)
+	{
+		n += snprintf(buffer + n, CDP_TIMESTAMP_BYTES - n, ".%06d", (int) fraction);
+		while (buffer[n - 1] == '0')
+			n--;
+	}
+	strcpy(buffer + n, "Z");
+}

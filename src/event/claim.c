@@ -1,0 +1,202 @@
+/*
+ * claim.c
+ *		Payloads in: inbox rows, taken and deleted in one transaction, or a call's own.
+ *
+ * What was processed is deleted, so the order in which transactions commit does not
+ * matter: a message that becomes visible late is simply still there.  A hint of
+ * where the last claim ended keeps a long backlog from being walked from its
+ * beginning for every batch; the part before it is looked at when the rest is empty.
+ */
+#include "postgres.h"
+
+#include "event/event.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "storage/itemptr.h"
+#include "utils/builtins.h"
+
+CDP_QUERY(read_onward, "SELECT ctid, received_at, source, payload FROM cdp.inbox WHERE ctid >= $1", "tid");
+CDP_QUERY(read_before, "SELECT ctid, received_at, source, payload FROM cdp.inbox WHERE ctid < $1", "tid");
+CDP_QUERY(delete_claimed, "DELETE FROM cdp.inbox WHERE ctid = ANY($1)", "tid[]");
+CDP_QUERY(read_sources,
+		  "SELECT name, source_id::int8, rank::int8, corrects_clock FROM cdp.source WHERE name = ANY($1)", "text[]");
+CDP_QUERY(add_sources,
+		  "INSERT INTO cdp.source (name) SELECT n FROM unnest($1) n ORDER BY n ON CONFLICT (name) DO NOTHING", "text[]");
+
+/* Where the next claim begins to look; a hint only. */
+static BlockNumber claim_from = 0;
+
+/* Make room for one more payload. */
+static CdpPayload *
+add_payload(CdpBatch *batch, int *capacity)
+{
+	if (batch->n_payloads == *capacity)
+	{
+		*capacity = Max(64, *capacity * 2);
+		if (batch->payloads == NULL)
+			batch->payloads = MemoryContextAlloc(batch->context, sizeof(CdpPayload) * *capacity);
+		else
+			batch->payloads = repalloc_huge(batch->payloads, sizeof(CdpPayload) * (Size) *capacity);
+	}
+	return memset(&batch->payloads[batch->n_payloads++], 0, sizeof(CdpPayload));
+}
+
+typedef struct Claim
+{
+	CdpBatch *batch;
+	int max;
+	int capacity;
+	Size bytes;
+	CdpColumn *tids;
+} Claim;
+
+static bool
+is_full(const Claim *claim)
+{
+	return claim->batch->n_payloads >= claim->max || claim->bytes >= CDP_CLAIM_BYTES;
+}
+
+/* Copy one row of the inbox. */
+static void
+claim_row(Claim *claim, uint64 row)
+{
+	CdpPayload *payload = add_payload(claim->batch, &claim->capacity);
+	ItemPointer tid = palloc(sizeof(ItemPointerData));
+	bool isnull;
+	Datum value;
+
+	ItemPointerCopy((ItemPointer) DatumGetPointer(cdp_result_datum(row, 1, &isnull)), tid);
+	cdp_column_add(claim->tids, PointerGetDatum(tid));
+	claim_from = ItemPointerGetBlockNumberNoCheck(tid);
+	value = cdp_result_datum(row, 2, &isnull);
+	payload->received_at = isnull ? claim->batch->now : DatumGetTimestampTz(value);
+	payload->source = cdp_result_cstring(row, 3);
+	value = cdp_result_datum(row, 4, &isnull);
+	payload->text = isnull ? pstrdup("") : TextDatumGetCString(value);
+	payload->length = strlen(payload->text);
+	claim->bytes += payload->length;
+}
+
+/* Read rows by one of the two queries until the claim is full. */
+static void
+claim_rows(Claim *claim, CdpQuery *query, BlockNumber block)
+{
+	ItemPointerData from;
+	Datum arguments[1] = {PointerGetDatum(&from)};
+	Portal portal;
+
+	ItemPointerSet(&from, block, 0);
+	portal = cdp_open(query, arguments);
+	while (!is_full(claim))
+	{
+		int wanted = Min(256, claim->max - claim->batch->n_payloads);
+
+		SPI_cursor_fetch(portal, true, wanted);
+		for (uint64 row = 0; row < SPI_processed; row++)
+			claim_row(claim, row);
+		if (SPI_processed < (uint64) wanted)
+			break;
+		cdp_done();
+		CHECK_FOR_INTERRUPTS();
+	}
+	SPI_cursor_close(portal);
+}
+
+/* Find or make the sources that the payloads name. */
+static void
+find_sources(CdpBatch *batch)
+{
+	CdpColumn *names = cdp_column(TEXTOID, 8);
+	Datum arguments[1];
+	const char *last = NULL;
+	uint64 n;
+
+	for (int i = 0; i < batch->n_payloads; i++)
+	{
+		CdpPayload *p = &batch->payloads[i];
+
+		if (p->source == NULL || *p->source == '\0' || strlen(p->source) > CDP_MAX_NAMESPACE_BYTES)
+			p->source = "default"; /* the table's CHECK lets no such name in; this is for cdp.ingest(.., null) */
+		if (last != NULL && strcmp(last, p->source) == 0)
+			continue;
+		last = p->source;
+		cdp_column_add_text(names, last, strlen(last));
+	}
+	arguments[0] = cdp_column_array(names);
+	n = cdp_run(&read_sources, arguments, NULL);
+	for (int pass = 0; pass < 2; pass++)
+	{
+		bool is_missing = false;
+
+		for (int i = 0; i < batch->n_payloads; i++)
+		{
+			CdpPayload *p = &batch->payloads[i];
+			bool isnull;
+
+			if (p->source_id == 0 && i > 0 && strcmp(p->source, p[-1].source) == 0)
+			{
+				p->source_id = p[-1].source_id;
+				p->source_rank = p[-1].source_rank;
+				p->corrects_clock = p[-1].corrects_clock;
+			}
+			for (uint64 row = 0; row < n && p->source_id == 0; row++)
+			{
+				if (strcmp(cdp_result_cstring(row, 1), p->source) != 0)
+					continue;
+				p->source_id = cdp_result_int64(row, 2, 0);
+				p->source_rank = cdp_result_int64(row, 3, 0);
+				p->corrects_clock = DatumGetBool(cdp_result_datum(row, 4, &isnull));
+			}
+			is_missing |= p->source_id == 0;
+		}
+		cdp_done();
+		if (!is_missing)
+			return;
+		cdp_run(&add_sources, arguments, NULL);
+		n = cdp_run(&read_sources, arguments, NULL);
+	}
+	cdp_done();
+	elog(ERROR, "could not make a source");
+}
+
+void
+cdp_event_claim(CdpBatch *batch, int max)
+{
+	MemoryContext old = MemoryContextSwitchTo(batch->context);
+	Claim claim = {batch, max, 0, 0, cdp_column(TIDOID, 1024)};
+	BlockNumber from = claim_from;
+
+	claim_rows(&claim, &read_onward, from);
+	if (!is_full(&claim) && from > 0)
+	{
+		claim_from = 0;
+		claim_rows(&claim, &read_before, from);
+	}
+	if (batch->n_payloads > 0)
+	{
+		Datum arguments[1] = {cdp_column_array(claim.tids)};
+
+		if (cdp_run(&delete_claimed, arguments, NULL) != (uint64) batch->n_payloads)
+			ereport(ERROR, (errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+							errmsg("rows of the inbox were taken by someone else"),
+							errhint("Let only cdp.process() delete from cdp.inbox; then call it again.")));
+		cdp_done();
+		find_sources(batch);
+	}
+	MemoryContextSwitchTo(old);
+}
+
+void
+cdp_event_take(CdpBatch *batch, char *text, int length, const char *source, TimestampTz received_at)
+{
+	MemoryContext old = MemoryContextSwitchTo(batch->context);
+	int capacity = 0;
+	CdpPayload *payload = add_payload(batch, &capacity);
+
+	payload->text = text;
+	payload->length = length;
+	payload->source = source;
+	payload->received_at = received_at;
+	find_sources(batch);
+	MemoryContextSwitchTo(old);
+}

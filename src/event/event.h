@@ -1,0 +1,39 @@
+/*
+ * event.h
+ *		What happened: payloads, messages, de-duplication and the event log.
+ *
+ * The stages are called by the pipeline in the order below, SPI connected.
+ */
+#ifndef CDP_EVENT_H
+#define CDP_EVENT_H
+
+#include "base/base.h"
+#include "identifier/identifier.h"
+
+/* Claim inbox rows: at most 'max' and about CDP_CLAIM_BYTES of payload. They are deleted in this transaction. */
+#define CDP_CLAIM_BYTES (16 * 1024 * 1024)
+extern void cdp_event_claim(CdpBatch *batch, int max);
+
+/* Take one payload that did not come by the inbox. */
+extern void cdp_event_take(CdpBatch *batch, char *text, int length, const char *source, TimestampTz received_at);
+
+/* Payloads to messages: envelopes opened; what is no JSON is rejected. */
+extern void cdp_event_parse(CdpBatch *batch);
+
+/* Check each message and read its parts; the bad ones are rejected with a reason and leave the batch. */
+extern void cdp_event_validate(CdpBatch *batch, const CdpNamespaces *namespaces);
+
+/* Drop the messages whose id was seen within cdp.dedup_window. */
+extern void cdp_event_deduplicate(CdpBatch *batch);
+
+/* Append the messages, whose anchors are known by now, to the log. */
+extern void cdp_event_store(CdpBatch *batch);
+
+/* Write what was rejected in this batch to cdp.rejected. */
+extern void cdp_event_reject(CdpBatch *batch);
+
+/* Note a rejection; 'document' is what replaying it needs, or NULL for the payload as it came. */
+extern void cdp_event_note_rejection(CdpBatch *batch, const CdpPayload *payload, const char *reason, const char *detail,
+									 const char *document, int length);
+
+#endif

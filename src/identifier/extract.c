@@ -1,0 +1,128 @@
+/*
+ * extract.c
+ *		The identifiers in a message, by the namespaces' paths and context.externalIds.
+ */
+#include "postgres.h"
+
+#include "identifier/identifier.h"
+
+typedef struct Finder
+{
+	const CdpNamespaces *namespaces;
+	CdpMention *found;
+	int n;
+	bool is_present;
+} Finder;
+
+/* Order people's identifiers before accounts', then by strength, then by value. */
+static bool
+comes_before(const CdpNamespaces *namespaces, const CdpMention *a, const CdpMention *b)
+{
+	bool a_person = namespaces->items[a->namespace_index].is_person_entity;
+	bool b_person = namespaces->items[b->namespace_index].is_person_entity;
+	int c;
+
+	if (a_person != b_person)
+		return a_person;
+	if (a->namespace_index != b->namespace_index)
+		return a->namespace_index < b->namespace_index;
+	c = memcmp(a->value, b->value, Min(a->value_length, b->value_length));
+	return c != 0 ? c < 0 : a->value_length < b->value_length;
+}
+
+/* Add a normalised value at its place, unless it is there. */
+static void
+insert(Finder *f, CdpMention new)
+{
+	int at = f->n;
+
+	for (int i = 0; i < f->n; i++)
+	{
+		if (f->found[i].namespace_index == new.namespace_index && f->found[i].value_length == new.value_length &&
+			memcmp(f->found[i].value, new.value, new.value_length) == 0)
+			return;
+	}
+	if (f->n == CDP_MAX_IDENTIFIERS)
+		return; /* validation refuses such a message */
+	while (at > 0 && comes_before(f->namespaces, &new, &f->found[at - 1]))
+	{
+		f->found[at] = f->found[at - 1];
+		at--;
+	}
+	f->found[at] = new;
+	f->n++;
+}
+
+/* Take a value found in a message, if it may enter the graph. */
+static void
+consider(Finder *f, int namespace_index, CdpJsonValue v)
+{
+	CdpMention new = {namespace_index, NULL, 0, -1};
+	const char *value;
+	int length;
+
+	if (cdp_json_is(v, CDP_JSON_STRING))
+		value = cdp_json_string(v, &length);
+	else if (cdp_json_is(v, CDP_JSON_NUMBER))
+	{
+		value = v.json->text + v.json->nodes[v.node].start;
+		length = v.json->nodes[v.node].length;
+	}
+	else
+		return;
+	f->is_present = true;
+	new.value = cdp_identifier_normalize(&f->namespaces->items[namespace_index], value, length, &new.value_length);
+	if (new.value != NULL &&
+		cdp_identifier_is_eligible(f->namespaces, namespace_index, new.value, new.value_length))
+		insert(f, new);
+}
+
+/* context.externalIds: [{"id": .., "type": namespace}] */
+static void
+consider_external(Finder *f, const CdpMessage *message)
+{
+	static char *path[] = {"context", "externalIds"};
+	CdpJsonValue list = cdp_message_path(message, path, 2);
+	const CdpJsonNode *nodes;
+
+	if (!cdp_json_is(list, CDP_JSON_ARRAY))
+		return;
+	nodes = list.json->nodes;
+	for (uint32 i = list.node + 1; i < nodes[list.node].next; i = nodes[i].next)
+	{
+		CdpJsonValue item = {list.json, i};
+		CdpJsonValue type = cdp_json_member(item, "type");
+		const char *name;
+		int length;
+		int index;
+
+		if (!cdp_json_is(type, CDP_JSON_STRING))
+			continue;
+		name = cdp_json_string(type, &length);
+		index = cdp_namespace_find(f->namespaces, name, length);
+		if (index >= 0)
+			consider(f, index, cdp_json_member(item, "id"));
+	}
+}
+
+int
+cdp_identifier_extract(const CdpNamespaces *namespaces, const CdpMessage *message, CdpMention *found, bool *is_present)
+{
+	Finder f = {namespaces, found, 0, false};
+
+	for (int i = 0; i < namespaces->n; i++)
+	{
+		const CdpNamespace *ns = &namespaces->items[i];
+
+		for (int j = 0; j < ns->n_paths; j++)
+		{
+			const CdpPath *path = &ns->paths[j];
+
+			if (path->type < 0 || path->type == (int) message->type)
+				consider(&f, i, cdp_message_path(message, path->names, path->n));
+		}
+	}
+	consider_external(&f, message);
+	*is_present = f.is_present;
+	return f.n;
+}

@@ -1,0 +1,116 @@
+/*
+ * identifier.h
+ *		What a person is known by: the type cdp.identifier, namespaces and their rules.
+ *
+ * The type only parses.  Whoever stores or looks up an identifier normalises it by
+ * its namespace first: cdp_identifier_normalize().  No error shows a value.
+ */
+#ifndef CDP_IDENTIFIER_H
+#define CDP_IDENTIFIER_H
+
+#include "base/base.h"
+
+/* varlena: the namespace's length, the namespace, the value */
+typedef struct CdpIdentifier
+{
+	int32 vl_len_;
+	uint8 namespace_length;
+	char data[FLEXIBLE_ARRAY_MEMBER];
+} CdpIdentifier;
+
+#define DatumGetIdentifierP(d) ((CdpIdentifier *) PG_DETOAST_DATUM(d))
+#define PG_GETARG_IDENTIFIER_P(n) DatumGetIdentifierP(PG_GETARG_DATUM(n))
+
+static inline const char *
+cdp_identifier_value(const CdpIdentifier *id)
+{
+	return id->data + id->namespace_length;
+}
+
+static inline int
+cdp_identifier_value_length(const CdpIdentifier *id)
+{
+	return VARSIZE(id) - offsetof(CdpIdentifier, data) - id->namespace_length;
+}
+
+extern CdpIdentifier *cdp_identifier_make(const char *name_space, int namespace_length, const char *value, int length);
+
+typedef enum CdpNormalizer
+{
+	CDP_NORMALIZE_NONE,
+	CDP_NORMALIZE_LOWER,
+	CDP_NORMALIZE_EMAIL,
+	CDP_NORMALIZE_PHONE
+} CdpNormalizer;
+
+typedef enum CdpKind
+{
+	CDP_KIND_PERSON,
+	CDP_KIND_CONTACT,
+	CDP_KIND_DEVICE
+} CdpKind;
+
+typedef enum CdpBridge
+{
+	CDP_BRIDGE_UNIQUE,
+	CDP_BRIDGE_ALWAYS,
+	CDP_BRIDGE_NEVER
+} CdpBridge;
+
+/* Where in a message a namespace's value stands. */
+typedef struct CdpPath
+{
+	int type; /* CdpMessageType, or -1: any */
+	int n;
+	char **names;
+} CdpPath;
+
+typedef struct CdpNamespace
+{
+	char *name;
+	char *entity;
+	bool is_person_entity;
+	CdpKind kind;
+	int priority;
+	int max_per_profile; /* 0: no limit */
+	CdpBridge bridge;
+	CdpNormalizer normalizer;
+	char *valid_pattern; /* NULL: any */
+	CdpPath *paths;
+	int n_paths;
+} CdpNamespace;
+
+typedef struct CdpBlocked
+{
+	char *name_space; /* NULL: all */
+	char *value;	  /* lower case */
+	bool is_pattern;
+} CdpBlocked;
+
+/* The rules in force, strongest namespace first. */
+typedef struct CdpNamespaces
+{
+	CdpNamespace *items;
+	int n;
+	CdpBlocked *blocked;
+	int n_blocked;
+} CdpNamespaces;
+
+/* Read the rules; SPI must be connected. Lives in the current context. */
+extern CdpNamespaces *cdp_namespaces_load(void);
+extern int cdp_namespace_find(const CdpNamespaces *namespaces, const char *name, int length); /* -1: none */
+
+/* The normal form of a value; NULL when nothing is left of it or it is too long. */
+extern const char *cdp_identifier_normalize(const CdpNamespace *ns, const char *value, int length, int *out_length);
+
+/* May a normalised value enter the graph? False: blocked, or not of the namespace's pattern. */
+extern bool cdp_identifier_is_eligible(const CdpNamespaces *namespaces, int index, const char *value, int length);
+
+/*
+ * Find a message's eligible identifiers, people's before accounts', strongest first, each once; at most
+ * CDP_MAX_IDENTIFIERS.  '*is_present' tells whether any value stood there at all, also a blocked one.
+ */
+extern int cdp_identifier_extract(const CdpNamespaces *namespaces, const CdpMessage *message, CdpMention *found,
+								  bool *is_present);
+
+#endif

@@ -1,0 +1,263 @@
+/*
+ * namespace.c
+ *		The rules of the namespaces: reading them, finding one, blocked values.
+ */
+#include "postgres.h"
+
+#include "identifier/identifier.h"
+#include "catalog/pg_collation.h"
+#include "catalog/pg_type.h"
+#include "funcapi.h"
+#include "regex/regex.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+
+PG_FUNCTION_INFO_V1(cdp_normalize);
+PG_FUNCTION_INFO_V1(cdp_is_blocked);
+
+CDP_QUERY(read_namespaces,
+		  "SELECT name, entity, kind, priority::int8, coalesce(max_per_profile, 0)::int8, bridge, normalizer, "
+		  "valid_pattern, paths FROM cdp.namespace ORDER BY entity <> 'person', priority, name",
+		  "");
+CDP_QUERY(read_blocked,
+		  "SELECT namespace, CASE WHEN is_pattern THEN value ELSE pg_catalog.lower(value COLLATE \"C\") END, "
+		  "is_pattern FROM cdp.blocked_value",
+		  "");
+
+/* What stands in an identifier's place when nobody is meant; compared in lower case. */
+static const char *const nobody[] = {"null",	"-1",	 "anonymous", "guest", "none",			  "n/a",			   "nil",
+									 "nan",		"undefined", "unknown", "true",	 "false",			  "[object object]",
+									 "not_authenticated", "test@test.com"};
+
+static int
+enum_value(const char *name, const char *const *names, int n)
+{
+	for (int i = 0; i < n; i++)
+	{
+		if (strcmp(name, names[i]) == 0)
+			return i;
+	}
+	return 0; /* the table's CHECK constraints let nothing else in */
+}
+
+/* Compile "identify:traits.email" into a path. */
+static CdpPath
+compile_path(char *text)
+{
+	static const char *const types[] = {"identify", "track", "page", "screen", "group", "alias"};
+	CdpPath path = {-1, 0, NULL};
+	char *colon = strchr(text, ':');
+	char *state = NULL;
+
+	if (colon != NULL)
+	{
+		*colon = '\0';
+		path.type = enum_value(text, types, lengthof(types));
+		text = colon + 1;
+	}
+	path.names = palloc(sizeof(char *) * (strlen(text) / 2 + 1));
+	for (char *name = strtok_r(text, ".", &state); name != NULL; name = strtok_r(NULL, ".", &state))
+		path.names[path.n++] = name;
+	return path;
+}
+
+static void
+compile_paths(CdpNamespace *ns, Datum array)
+{
+	Datum *values;
+	bool *nulls;
+	int n;
+
+	deconstruct_array(DatumGetArrayTypePCopy(array), TEXTOID, -1, false, TYPALIGN_INT, &values, &nulls, &n);
+	ns->paths = palloc(sizeof(CdpPath) * (n + 1));
+	ns->n_paths = 0;
+	for (int i = 0; i < n; i++)
+	{
+		CdpPath path;
+
+		if (nulls[i])
+			continue;
+		path = compile_path(TextDatumGetCString(values[i]));
+		if (path.n > 0)
+			ns->paths[ns->n_paths++] = path;
+	}
+}
+
+CdpNamespaces *
+cdp_namespaces_load(void)
+{
+	static const char *const kinds[] = {"person", "contact", "device"};
+	static const char *const bridges[] = {"unique", "always", "never"};
+	static const char *const normalizers[] = {"none", "lower", "email", "phone"};
+	CdpNamespaces *all = palloc0(sizeof(CdpNamespaces));
+	bool isnull;
+
+	all->n = cdp_run(&read_namespaces, NULL, NULL);
+	all->items = palloc0(sizeof(CdpNamespace) * (all->n + 1));
+	for (int i = 0; i < all->n; i++)
+	{
+		CdpNamespace *ns = &all->items[i];
+		Datum paths = cdp_result_datum(i, 9, &isnull);
+
+		ns->name = cdp_result_cstring(i, 1);
+		ns->entity = cdp_result_cstring(i, 2);
+		ns->is_person_entity = strcmp(ns->entity, "person") == 0;
+		ns->kind = enum_value(cdp_result_cstring(i, 3), kinds, lengthof(kinds));
+		ns->priority = cdp_result_int64(i, 4, 0);
+		ns->max_per_profile = cdp_result_int64(i, 5, 0);
+		ns->bridge = enum_value(cdp_result_cstring(i, 6), bridges, lengthof(bridges));
+		ns->normalizer = enum_value(cdp_result_cstring(i, 7), normalizers, lengthof(normalizers));
+		ns->valid_pattern = cdp_result_cstring(i, 8);
+		if (!isnull)
+			compile_paths(ns, paths);
+	}
+	cdp_done();
+	all->n_blocked = cdp_run(&read_blocked, NULL, NULL);
+	all->blocked = palloc(sizeof(CdpBlocked) * (all->n_blocked + 1));
+	for (int i = 0; i < all->n_blocked; i++)
+	{
+		all->blocked[i].name_space = cdp_result_cstring(i, 1);
+		all->blocked[i].value = cdp_result_cstring(i, 2);
+		all->blocked[i].is_pattern = DatumGetBool(cdp_result_datum(i, 3, &isnull));
+	}
+	cdp_done();
+	return all;
+}
+
+int
+cdp_namespace_find(const CdpNamespaces *namespaces, const char *name, int length)
+{
+	for (int i = 0; i < namespaces->n; i++)
+	{
+		if (strncmp(namespaces->items[i].name, name, length) == 0 && namespaces->items[i].name[length] == '\0')
+			return i;
+	}
+	return -1;
+}
+
+/* Lower and strip white space and quotes: the form in which blocked values are compared. */
+static int
+fold(const char *value, int length, char *out)
+{
+	while (length > 0 && strchr(" \t\r\n\"'", value[length - 1]) != NULL)
+		length--;
+	while (length > 0 && strchr(" \t\r\n\"'", *value) != NULL)
+	{
+		value++;
+		length--;
+	}
+	for (int i = 0; i < length; i++)
+		out[i] = value[i] >= 'A' && value[i] <= 'Z' ? value[i] + ('a' - 'A') : value[i];
+	out[length] = '\0';
+	return length;
+}
+
+/* Is a folded value one that means nobody? Also zeros and dashes only, as in an empty UUID. */
+static bool
+is_nobody(const char *folded, int length)
+{
+	if (strspn(folded, "0-") == (size_t) length)
+		return true;
+	if (length > 17)
+		return false;
+	for (int i = 0; i < (int) lengthof(nobody); i++)
+	{
+		if (strcmp(folded, nobody[i]) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Match a regular expression; the pattern was checked when it was stored. */
+static bool
+matches(const char *pattern, const char *value, int length)
+{
+	text *re = cstring_to_text(pattern);
+	bool found = RE_compile_and_execute(re, unconstify(char *, value), length, REG_ADVANCED, C_COLLATION_OID, 0, NULL);
+
+	pfree(re);
+	return found;
+}
+
+bool
+cdp_identifier_is_eligible(const CdpNamespaces *namespaces, int index, const char *value, int length)
+{
+	const CdpNamespace *ns = &namespaces->items[index];
+	char folded[CDP_MAX_IDENTIFIER_BYTES + 1];
+	int folded_length = fold(value, Min(length, CDP_MAX_IDENTIFIER_BYTES), folded);
+
+	if (is_nobody(folded, folded_length))
+		return false;
+	for (int i = 0; i < namespaces->n_blocked; i++)
+	{
+		const CdpBlocked *b = &namespaces->blocked[i];
+
+		if (b->name_space != NULL && strcmp(b->name_space, ns->name) != 0)
+			continue;
+		if (b->is_pattern ? matches(b->value, value, length) : strcmp(b->value, folded) == 0)
+			return false;
+	}
+	return ns->valid_pattern == NULL || matches(ns->valid_pattern, value, length);
+}
+
+/* Read the rules and the namespace of an identifier, or raise. */
+static CdpNamespaces *
+load_for(CdpIdentifier *id, int *index)
+{
+	CdpNamespaces *namespaces;
+
+	cdp_require_init();
+	SPI_connect();
+	namespaces = cdp_namespaces_load();
+	*index = cdp_namespace_find(namespaces, id->data, id->namespace_length);
+	if (*index < 0)
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
+						errmsg("namespace \"%.*s\" does not exist", id->namespace_length, id->data),
+						errhint("See the table cdp.namespace, or make it with cdp.create_namespace().")));
+	return namespaces;
+}
+
+Datum
+cdp_normalize(PG_FUNCTION_ARGS)
+{
+	CdpIdentifier *id = PG_GETARG_IDENTIFIER_P(0);
+	MemoryContext caller = CurrentMemoryContext;
+	CdpIdentifier *result = NULL;
+	CdpNamespaces *namespaces;
+	const char *value;
+	int index;
+	int length;
+
+	namespaces = load_for(id, &index);
+	value = cdp_identifier_normalize(&namespaces->items[index], cdp_identifier_value(id),
+									 cdp_identifier_value_length(id), &length);
+	if (value != NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(caller);
+
+		result = cdp_identifier_make(id->data, id->namespace_length, value, length);
+		MemoryContextSwitchTo(old);
+	}
+	SPI_finish();
+	if (result == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_POINTER(result);
+}
+
+Datum
+cdp_is_blocked(PG_FUNCTION_ARGS)
+{
+	CdpIdentifier *id = PG_GETARG_IDENTIFIER_P(0);
+	CdpNamespaces *namespaces;
+	const char *value;
+	bool is_blocked;
+	int index;
+	int length;
+
+	namespaces = load_for(id, &index);
+	value = cdp_identifier_normalize(&namespaces->items[index], cdp_identifier_value(id),
+									 cdp_identifier_value_length(id), &length);
+	is_blocked = value == NULL || !cdp_identifier_is_eligible(namespaces, index, value, length);
+	SPI_finish();
+	PG_RETURN_BOOL(is_blocked);
+}

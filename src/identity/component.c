@@ -1,0 +1,386 @@
+/*
+ * component.c
+ *		The batch's links written, the components they touch resolved, the difference stored.
+ *
+ * Concurrency: the profiles of every component concerned are locked in id order, in a
+ * subtransaction; if by then the identifiers have moved, the locks are given back and
+ * the look-up starts again.  Whoever holds a component's profiles may change its
+ * identities, links, fragments and memberships, and nobody else does.
+ *
+ * A component is loaded only when something about it can change: a new identifier, a
+ * new link, several components meeting, or one in which the order of links matters.
+ * All else leaves the partition as it is (specs/identity.md §5).
+ */
+#include "postgres.h"
+
+#include "identity/identity.h"
+#include "identity/component.h"
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "utils/hsearch.h"
+#include "utils/resowner.h"
+
+CDP_QUERY(read_profiles,
+		  "SELECT k.ord, i.profile_id, p.component_id, p.is_disputed FROM unnest($1) WITH ORDINALITY AS k (id, ord) "
+		  "JOIN cdp.identity i ON i.identifier_id = k.id JOIN cdp.profile p ON p.profile_id = i.profile_id",
+		  "int8[]");
+CDP_QUERY(lock_components,
+		  "SELECT profile_id FROM cdp.profile WHERE component_id = ANY($1) ORDER BY profile_id FOR NO KEY UPDATE",
+		  "int8[]");
+CDP_QUERY(write_links,
+		  "INSERT INTO cdp.link AS l (identifier_a, identifier_b, first_seen_at, last_seen_at, event_count) "
+		  "SELECT a, b, f, t, c FROM unnest($1, $2, $3, $4, $5) AS k (a, b, f, t, c) ORDER BY a, b "
+		  "ON CONFLICT (identifier_a, identifier_b) DO UPDATE SET "
+		  "first_seen_at = least(l.first_seen_at, excluded.first_seen_at), "
+		  "last_seen_at = greatest(l.last_seen_at, excluded.last_seen_at), "
+		  "event_count = l.event_count + excluded.event_count RETURNING identifier_a, identifier_b, xmax = 0",
+		  "int8[],int8[],timestamptz[],timestamptz[],int8[]");
+CDP_QUERY(write_sightings,
+		  "UPDATE cdp.identity i SET first_seen_at = least(i.first_seen_at, k.f), "
+		  "last_seen_at = greatest(i.last_seen_at, k.l), event_count = i.event_count + k.c "
+		  "FROM unnest($1, $2, $3, $4) AS k (id, f, l, c) WHERE i.identifier_id = k.id",
+		  "int8[],timestamptz[],timestamptz[],int8[]");
+
+typedef struct PairKey
+{
+	int a;
+	int b;
+} PairKey;
+
+typedef struct Pair
+{
+	PairKey key;
+	int link;
+} Pair;
+
+/* Note one sighting of a pair. */
+static void
+see_link(CdpBatch *batch, HTAB *pairs, int *capacity, int a, int b, TimestampTz at)
+{
+	PairKey key = {a, b};
+	bool found;
+	Pair *pair = hash_search(pairs, &key, HASH_ENTER, &found);
+	CdpBatchLink *link;
+
+	if (!found)
+	{
+		if (batch->n_links == *capacity)
+		{
+			*capacity *= 2;
+			batch->links = repalloc_huge(batch->links, sizeof(CdpBatchLink) * (Size) *capacity);
+		}
+		pair->link = batch->n_links++;
+		link = &batch->links[pair->link];
+		memset(link, 0, sizeof(CdpBatchLink));
+		link->a = a;
+		link->b = b;
+		link->first_seen_at = link->last_seen_at = at;
+	}
+	link = &batch->links[pair->link];
+	link->first_seen_at = Min(link->first_seen_at, at);
+	link->last_seen_at = Max(link->last_seen_at, at);
+	link->event_count++;
+}
+
+/* Each message's identifiers make a star from the strongest of their entity. */
+static void
+collect_links(CdpBatch *batch, const CdpNamespaces *namespaces)
+{
+	HASHCTL control = {.keysize = sizeof(PairKey), .entrysize = sizeof(Pair), .hcxt = batch->context};
+	HTAB *pairs = hash_create("cdp identity pairs", 1024, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	int capacity = 256;
+
+	batch->links = palloc(sizeof(CdpBatchLink) * capacity);
+	for (int i = 0; i < batch->n_messages; i++)
+	{
+		const CdpMessage *m = &batch->messages[i];
+		const CdpMention *mentions = &batch->mentions[m->first_mention];
+		int strongest = 0;
+
+		for (int j = 1; j < m->n_mentions; j++)
+		{
+			const char *entity = namespaces->items[mentions[j].namespace_index].entity;
+
+			if (strcmp(entity, namespaces->items[mentions[strongest].namespace_index].entity) != 0)
+				strongest = j;
+			else
+				see_link(batch, pairs, &capacity, mentions[strongest].identifier, mentions[j].identifier,
+						 m->occurred_at);
+		}
+	}
+	hash_destroy(pairs);
+}
+
+/* What the database says of an identifier of the batch. */
+typedef struct Place
+{
+	int64 profile_id;
+	int64 component_id;
+	bool is_disputed;
+} Place;
+
+static Datum
+identifier_ids(const CdpBatch *batch)
+{
+	CdpColumn *ids = cdp_column(INT8OID, batch->n_identifiers);
+
+	for (int i = 0; i < batch->n_identifiers; i++)
+		cdp_column_add(ids, Int64GetDatum(batch->identifiers[i].identifier_id));
+	return cdp_column_array(ids);
+}
+
+static void
+read_places(Datum ids, Place *places)
+{
+	uint64 n = cdp_run(&read_profiles, &ids, NULL);
+
+	for (uint64 row = 0; row < n; row++)
+	{
+		Place *place = &places[cdp_result_int64(row, 1, 0) - 1];
+		bool isnull;
+
+		place->profile_id = cdp_result_int64(row, 2, 0);
+		place->component_id = cdp_result_int64(row, 3, 0);
+		place->is_disputed = DatumGetBool(cdp_result_datum(row, 4, &isnull));
+	}
+	cdp_done();
+}
+
+static int
+compare_int64(const void *a, const void *b)
+{
+	int64 p = *(const int64 *) a;
+	int64 q = *(const int64 *) b;
+
+	return p < q ? -1 : p > q;
+}
+
+int
+cdp_sort_distinct(int64 *values, int n)
+{
+	int kept = 0;
+
+	qsort(values, n, sizeof(int64), compare_int64);
+	for (int i = 0; i < n; i++)
+	{
+		if (i == 0 || values[i] != values[i - 1])
+			values[kept++] = values[i];
+	}
+	return kept;
+}
+
+Datum
+cdp_int64_array(const int64 *values, int n)
+{
+	CdpColumn *column = cdp_column(INT8OID, n);
+
+	for (int i = 0; i < n; i++)
+		cdp_column_add(column, Int64GetDatum(values[i]));
+	return cdp_column_array(column);
+}
+
+/* Lock the components of places; true if they are still those of the identifiers. */
+static bool
+lock_places(Datum ids, Place *places, int n)
+{
+	int64 *components = palloc(sizeof(int64) * n);
+	Place *again = palloc0(sizeof(Place) * n);
+	Datum arguments[1];
+
+	for (int i = 0; i < n; i++)
+		components[i] = places[i].component_id;
+	arguments[0] = cdp_int64_array(components, cdp_sort_distinct(components, n));
+	cdp_run(&lock_components, arguments, NULL);
+	cdp_done();
+	read_places(ids, again);
+	for (int i = 0; i < n; i++)
+	{
+		if (again[i].profile_id != places[i].profile_id || again[i].component_id != places[i].component_id ||
+			again[i].is_disputed != places[i].is_disputed)
+			return false;
+	}
+	return true;
+}
+
+/* Lock the components of the batch's identifiers and say where each is. */
+static Place *
+lock_components_of(CdpBatch *batch)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	int n = batch->n_identifiers;
+	Place *places = palloc0(sizeof(Place) * n);
+	Datum ids = identifier_ids(batch);
+	bool ok;
+
+	do
+	{
+		CHECK_FOR_INTERRUPTS();
+		read_places(ids, places);
+		BeginInternalSubTransaction(NULL);
+		MemoryContextSwitchTo(context);
+		ok = lock_places(ids, places, n);
+		if (ok)
+			ReleaseCurrentSubTransaction();
+		else
+			RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
+	} while (!ok);
+	return places;
+}
+
+/* Upsert the batch's links; tells which are new. */
+static void
+store_links(CdpBatch *batch)
+{
+	Oid types[] = {INT8OID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID};
+	HASHCTL control = {.keysize = sizeof(int64) * 2, .entrysize = sizeof(int64) * 3, .hcxt = CurrentMemoryContext};
+	CdpColumn *columns[lengthof(types)];
+	Datum arguments[lengthof(types)];
+	HTAB *by_ids;
+	uint64 n;
+
+	if (batch->n_links == 0)
+		return;
+	by_ids = hash_create("cdp identity links", batch->n_links, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	for (int i = 0; i < (int) lengthof(types); i++)
+		columns[i] = cdp_column(types[i], batch->n_links);
+	for (int i = 0; i < batch->n_links; i++)
+	{
+		CdpBatchLink *link = &batch->links[i];
+		int64 key[2] = {batch->identifiers[link->a].identifier_id, batch->identifiers[link->b].identifier_id};
+		int64 *entry = hash_search(by_ids, key, HASH_ENTER, NULL);
+
+		entry[2] = i;
+		cdp_column_add(columns[0], Int64GetDatum(key[0]));
+		cdp_column_add(columns[1], Int64GetDatum(key[1]));
+		cdp_column_add(columns[2], TimestampTzGetDatum(link->first_seen_at));
+		cdp_column_add(columns[3], TimestampTzGetDatum(link->last_seen_at));
+		cdp_column_add(columns[4], Int64GetDatum(link->event_count));
+	}
+	for (int i = 0; i < (int) lengthof(types); i++)
+		arguments[i] = cdp_column_array(columns[i]);
+	n = cdp_run(&write_links, arguments, NULL);
+	for (uint64 row = 0; row < n; row++)
+	{
+		int64 key[2] = {cdp_result_int64(row, 1, 0), cdp_result_int64(row, 2, 0)};
+		int64 *entry = hash_search(by_ids, key, HASH_FIND, NULL);
+		bool isnull;
+
+		if (entry != NULL)
+			batch->links[entry[2]].is_new = DatumGetBool(cdp_result_datum(row, 3, &isnull));
+	}
+	cdp_done();
+	hash_destroy(by_ids);
+}
+
+/* Add the batch's sightings to the identifiers that were known before. */
+static void
+store_sightings(CdpBatch *batch)
+{
+	Oid types[] = {INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID};
+	CdpColumn *columns[lengthof(types)];
+	Datum arguments[lengthof(types)];
+
+	for (int i = 0; i < (int) lengthof(types); i++)
+		columns[i] = cdp_column(types[i], 64);
+	for (int i = 0; i < batch->n_identifiers; i++)
+	{
+		const CdpBatchIdentifier *id = &batch->identifiers[i];
+
+		if (id->is_new)
+			continue;
+		cdp_column_add(columns[0], Int64GetDatum(id->identifier_id));
+		cdp_column_add(columns[1], TimestampTzGetDatum(id->first_seen_at));
+		cdp_column_add(columns[2], TimestampTzGetDatum(id->last_seen_at));
+		cdp_column_add(columns[3], Int64GetDatum(id->event_count));
+	}
+	if (columns[0]->n == 0)
+		return;
+	for (int i = 0; i < (int) lengthof(types); i++)
+		arguments[i] = cdp_column_array(columns[i]);
+	cdp_run(&write_sightings, arguments, NULL);
+	cdp_done();
+}
+
+static int
+find_root(int *parent, int i)
+{
+	while (parent[i] != i)
+		i = parent[i] = parent[parent[i]];
+	return i;
+}
+
+/* The components that must be resolved again; returns how many ids were put into 'components'. */
+static int
+choose_components(CdpBatch *batch, const Place *places, int64 *components)
+{
+	int n = batch->n_identifiers;
+	int *parent = palloc(sizeof(int) * n);
+	bool *is_open = palloc0(sizeof(bool) * n); /* of a root */
+	HASHCTL control = {.keysize = sizeof(int64), .entrysize = sizeof(int64) * 2, .hcxt = CurrentMemoryContext};
+	HTAB *first = hash_create("cdp identity components", n, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	int n_components = 0;
+
+	/* identifiers of one component, and those the batch links, are decided together */
+	for (int i = 0; i < n; i++)
+	{
+		bool found;
+		int64 *entry = hash_search(first, &places[i].component_id, HASH_ENTER, &found);
+
+		if (!found)
+			entry[1] = i;
+		parent[i] = (int) entry[1];
+	}
+	for (int i = 0; i < batch->n_links; i++)
+		parent[find_root(parent, batch->links[i].a)] = find_root(parent, batch->links[i].b);
+	for (int i = 0; i < batch->n_links; i++)
+	{
+		const CdpBatchLink *link = &batch->links[i];
+
+		if (link->is_new || places[link->a].component_id != places[link->b].component_id)
+			is_open[find_root(parent, link->a)] = true;
+	}
+	for (int i = 0; i < n; i++)
+	{
+		if (batch->identifiers[i].is_new || places[i].is_disputed)
+			is_open[find_root(parent, i)] = true;
+	}
+	for (int i = 0; i < n; i++)
+	{
+		if (is_open[find_root(parent, i)])
+			components[n_components++] = places[i].component_id;
+	}
+	hash_destroy(first);
+	return cdp_sort_distinct(components, n_components);
+}
+
+void
+cdp_identity_resolve(CdpBatch *batch, const CdpNamespaces *namespaces)
+{
+	MemoryContext old = MemoryContextSwitchTo(batch->context);
+
+	if (batch->n_identifiers > 0)
+	{
+		int64 *components = palloc(sizeof(int64) * batch->n_identifiers);
+		Place *places;
+		int n;
+
+		collect_links(batch, namespaces);
+		places = lock_components_of(batch);
+		store_links(batch);
+		store_sightings(batch);
+		for (int i = 0; i < batch->n_identifiers; i++)
+		{
+			batch->identifiers[i].profile_id = places[i].profile_id;
+			cdp_batch_touch(batch, places[i].profile_id);
+		}
+		n = choose_components(batch, places, components);
+		if (n > 0)
+			cdp_component_resolve(batch, namespaces, components, n);
+	}
+	batch->n_profiles = cdp_sort_distinct(batch->profiles, batch->n_profiles);
+	MemoryContextSwitchTo(old);
+}

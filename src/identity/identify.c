@@ -1,0 +1,384 @@
+/*
+ * identify.c
+ *		The batch's identifiers: known ones found, new ones made.
+ *
+ * A new identifier's row needs a profile.  It gets the one that the batch's own links
+ * suggest: that of a known identifier it came with, else a new one for the whole
+ * group.  That is right nearly always; resolving corrects the rest.
+ */
+#include "postgres.h"
+
+#include "identity/identity.h"
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "utils/hsearch.h"
+#include "utils/resowner.h"
+
+CDP_QUERY(look_up,
+		  "SELECT k.ord, i.identifier_id, i.profile_id FROM unnest($1, $2) WITH ORDINALITY AS k (namespace, value, ord) "
+		  "JOIN cdp.identity i ON i.namespace = k.namespace AND i.value = k.value",
+		  "text[],text[]");
+CDP_QUERY(mint, "SELECT nextval('cdp.profile_id_seq') FROM generate_series(1, $1)", "int8");
+CDP_QUERY(add_identifiers,
+		  "INSERT INTO cdp.identity (namespace, value, profile_id, minted_profile_id, first_seen_at, last_seen_at, "
+		  "event_count) SELECT n, v, p, m, f, l, c FROM unnest($1, $2, $3, $4, $5, $6, $7) AS k (n, v, p, m, f, l, c) "
+		  "ORDER BY n COLLATE \"C\", v COLLATE \"C\" ON CONFLICT (namespace, value) DO NOTHING "
+		  "RETURNING namespace, value, identifier_id",
+		  "text[],text[],int8[],int8[],timestamptz[],timestamptz[],int8[]");
+CDP_QUERY(add_profiles,
+		  "INSERT INTO cdp.profile (profile_id, entity, component_id) SELECT p, e, p FROM unnest($1, $2) AS k (p, e)",
+		  "int8[],text[]");
+
+typedef struct Key
+{
+	uint64 hash; /* of namespace and value; equal hashes are compared in full */
+	int identifier;
+	int next; /* another identifier of the same hash, or -1 */
+} Key;
+
+typedef struct Identify
+{
+	CdpBatch *batch;
+	const CdpNamespaces *namespaces;
+	HTAB *table;
+	int *next; /* per identifier: the next one of its hash */
+	int capacity;
+} Identify;
+
+static uint64
+hash_mention(int namespace_index, const char *value, int length)
+{
+	return cdp_hash64(value, length, namespace_index);
+}
+
+/* Find an identifier of the batch, or -1. */
+static int
+find_identifier(Identify *in, uint64 hash, int namespace_index, const char *value, int length)
+{
+	Key *key = hash_search(in->table, &hash, HASH_FIND, NULL);
+
+	for (int i = key == NULL ? -1 : key->identifier; i >= 0; i = in->next[i])
+	{
+		CdpBatchIdentifier *id = &in->batch->identifiers[i];
+
+		if (id->namespace_index == namespace_index && id->value_length == length &&
+			memcmp(id->value, value, length) == 0)
+			return i;
+	}
+	return -1;
+}
+
+/* Find or add the identifier of a mention. */
+static int
+add_identifier(Identify *in, const CdpMention *mention)
+{
+	CdpBatch *batch = in->batch;
+	uint64 hash = hash_mention(mention->namespace_index, mention->value, mention->value_length);
+	int i = find_identifier(in, hash, mention->namespace_index, mention->value, mention->value_length);
+	CdpBatchIdentifier *id;
+	Key *key;
+	bool found;
+
+	if (i >= 0)
+		return i;
+	if (batch->n_identifiers == in->capacity)
+	{
+		in->capacity *= 2;
+		batch->identifiers = repalloc_huge(batch->identifiers, sizeof(CdpBatchIdentifier) * (Size) in->capacity);
+		in->next = repalloc_huge(in->next, sizeof(int) * (Size) in->capacity);
+	}
+	i = batch->n_identifiers++;
+	id = memset(&batch->identifiers[i], 0, sizeof(CdpBatchIdentifier));
+	id->namespace_index = mention->namespace_index;
+	id->value = mention->value;
+	id->value_length = mention->value_length;
+	key = hash_search(in->table, &hash, HASH_ENTER, &found);
+	in->next[i] = found ? key->identifier : -1;
+	key->identifier = i;
+	return i;
+}
+
+/* Make the list of distinct identifiers, with when and how often each was seen. */
+static void
+collect(Identify *in)
+{
+	CdpBatch *batch = in->batch;
+	HASHCTL control = {.keysize = sizeof(uint64), .entrysize = sizeof(Key), .hcxt = batch->context};
+
+	in->capacity = Max(64, batch->n_mentions / 4);
+	in->table = hash_create("cdp identity batch", in->capacity, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	batch->identifiers = palloc(sizeof(CdpBatchIdentifier) * (Size) in->capacity);
+	in->next = palloc(sizeof(int) * (Size) in->capacity);
+	for (int i = 0; i < batch->n_messages; i++)
+	{
+		CdpMessage *m = &batch->messages[i];
+
+		for (int j = 0; j < m->n_mentions; j++)
+		{
+			CdpMention *mention = &batch->mentions[m->first_mention + j];
+			CdpBatchIdentifier *id;
+
+			mention->identifier = add_identifier(in, mention);
+			id = &batch->identifiers[mention->identifier];
+			if (id->event_count == 0 || m->occurred_at < id->first_seen_at)
+				id->first_seen_at = m->occurred_at;
+			if (id->event_count == 0 || m->occurred_at > id->last_seen_at)
+				id->last_seen_at = m->occurred_at;
+			id->event_count++;
+		}
+		m->anchor = m->n_mentions > 0 ? batch->mentions[m->first_mention].identifier : -1;
+	}
+}
+
+/* Fill in the rows that exist. */
+static void
+look_up_known(Identify *in)
+{
+	CdpBatch *batch = in->batch;
+	CdpColumn *names = cdp_column(TEXTOID, batch->n_identifiers);
+	CdpColumn *values = cdp_column(TEXTOID, batch->n_identifiers);
+	Datum arguments[2];
+	uint64 n;
+
+	for (int i = 0; i < batch->n_identifiers; i++)
+	{
+		CdpBatchIdentifier *id = &batch->identifiers[i];
+		const char *name = in->namespaces->items[id->namespace_index].name;
+
+		cdp_column_add_text(names, name, strlen(name));
+		cdp_column_add_text(values, id->value, id->value_length);
+	}
+	arguments[0] = cdp_column_array(names);
+	arguments[1] = cdp_column_array(values);
+	n = cdp_run(&look_up, arguments, NULL);
+	for (uint64 row = 0; row < n; row++)
+	{
+		CdpBatchIdentifier *id = &batch->identifiers[cdp_result_int64(row, 1, 0) - 1];
+
+		id->identifier_id = cdp_result_int64(row, 2, 0);
+		id->profile_id = cdp_result_int64(row, 3, 0);
+		id->is_new = false;
+	}
+	cdp_done();
+}
+
+static int
+find_root(int *parent, int i)
+{
+	while (parent[i] != i)
+		i = parent[i] = parent[parent[i]];
+	return i;
+}
+
+/* Group the identifiers by the messages they share, entity by entity; the strongest leads. */
+static int *
+group(const Identify *in)
+{
+	CdpBatch *batch = in->batch;
+	int *parent = palloc(sizeof(int) * (Size) Max(1, batch->n_identifiers));
+
+	for (int i = 0; i < batch->n_identifiers; i++)
+		parent[i] = i;
+	for (int i = 0; i < batch->n_messages; i++)
+	{
+		const CdpMessage *m = &batch->messages[i];
+		const CdpMention *mentions = &batch->mentions[m->first_mention];
+
+		for (int j = 1; j < m->n_mentions; j++)
+		{
+			const CdpNamespace *ns = &in->namespaces->items[mentions[j].namespace_index];
+			const CdpNamespace *before = &in->namespaces->items[mentions[j - 1].namespace_index];
+
+			if (strcmp(ns->entity, before->entity) == 0)
+				parent[find_root(parent, mentions[j].identifier)] = find_root(parent, mentions[j - 1].identifier);
+		}
+	}
+	return parent;
+}
+
+/* Mint n profile ids, in order. */
+static int64 *
+mint_profiles(int n)
+{
+	int64 *ids = palloc(sizeof(int64) * (Size) Max(1, n));
+	Datum arguments[1] = {Int64GetDatum(n)};
+
+	if (n > 0)
+	{
+		cdp_run(&mint, arguments, NULL);
+		for (int i = 0; i < n; i++)
+			ids[i] = cdp_result_int64(i, 1, 0);
+		cdp_done();
+	}
+	return ids;
+}
+
+/*
+ * Suggest a profile for each new identifier: the oldest one known in its group, else one newly minted, for the
+ * group's strongest.  minted[i] is the id minted for identifier i, or 0.
+ */
+static void
+suggest_profiles(Identify *in, int64 *minted)
+{
+	CdpBatch *batch = in->batch;
+	int n = batch->n_identifiers;
+	int *parent = group(in);
+	int64 *known = palloc0(sizeof(int64) * (Size) Max(1, n)); /* per group */
+	int *leader = palloc(sizeof(int) * (Size) Max(1, n));	  /* of groups that nobody knows */
+	int64 *ids;
+	int n_groups = 0;
+
+	memset(leader, -1, sizeof(int) * (Size) n);
+	for (int i = 0; i < n; i++)
+	{
+		int root = find_root(parent, i);
+		int64 profile_id = batch->identifiers[i].profile_id;
+
+		if (profile_id != 0 && (known[root] == 0 || profile_id < known[root]))
+			known[root] = profile_id;
+	}
+	for (int i = 0; i < n; i++)
+	{
+		int root = find_root(parent, i);
+
+		if (known[root] != 0)
+			continue;
+		n_groups += leader[root] < 0;
+		if (leader[root] < 0 || batch->identifiers[i].namespace_index < batch->identifiers[leader[root]].namespace_index)
+			leader[root] = i;
+	}
+	ids = mint_profiles(n_groups);
+	for (int i = 0, next = 0; i < n; i++)
+	{
+		int root = find_root(parent, i);
+
+		if (known[root] != 0)
+			continue;
+		minted[leader[root]] = known[root] = ids[next++];
+	}
+	for (int i = 0; i < n; i++)
+	{
+		if (batch->identifiers[i].identifier_id == 0)
+			batch->identifiers[i].profile_id = known[find_root(parent, i)];
+	}
+}
+
+/* Insert the rows of new identifiers; false when someone else was quicker with one of them. */
+static bool
+insert_new(Identify *in, const int64 *minted, int n_new)
+{
+	CdpBatch *batch = in->batch;
+	Oid types[] = {TEXTOID, TEXTOID, INT8OID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID};
+	CdpColumn *columns[lengthof(types)];
+	Datum arguments[lengthof(types)];
+	uint64 n;
+
+	for (int i = 0; i < (int) lengthof(types); i++)
+		columns[i] = cdp_column(types[i], n_new);
+	for (int i = 0; i < batch->n_identifiers; i++)
+	{
+		CdpBatchIdentifier *id = &batch->identifiers[i];
+		const char *name = in->namespaces->items[id->namespace_index].name;
+
+		if (id->identifier_id != 0)
+			continue;
+		cdp_column_add_text(columns[0], name, strlen(name));
+		cdp_column_add_text(columns[1], id->value, id->value_length);
+		cdp_column_add(columns[2], Int64GetDatum(id->profile_id));
+		if (minted[i] != 0)
+			cdp_column_add(columns[3], Int64GetDatum(minted[i]));
+		else
+			cdp_column_add_null(columns[3]);
+		cdp_column_add(columns[4], TimestampTzGetDatum(id->first_seen_at));
+		cdp_column_add(columns[5], TimestampTzGetDatum(id->last_seen_at));
+		cdp_column_add(columns[6], Int64GetDatum(id->event_count));
+	}
+	for (int i = 0; i < (int) lengthof(types); i++)
+		arguments[i] = cdp_column_array(columns[i]);
+	n = cdp_run(&add_identifiers, arguments, NULL);
+	for (uint64 row = 0; n == (uint64) n_new && row < n; row++)
+	{
+		char *name = cdp_result_cstring(row, 1);
+		char *value = cdp_result_cstring(row, 2);
+		int ns = cdp_namespace_find(in->namespaces, name, strlen(name));
+		int i = find_identifier(in, hash_mention(ns, value, strlen(value)), ns, value, strlen(value));
+
+		batch->identifiers[i].identifier_id = cdp_result_int64(row, 3, 0);
+		batch->identifiers[i].is_new = true;
+	}
+	cdp_done();
+	return n == (uint64) n_new;
+}
+
+/* Insert the rows of the profiles minted. */
+static void
+insert_profiles(Identify *in, const int64 *minted)
+{
+	CdpBatch *batch = in->batch;
+	CdpColumn *ids = cdp_column(INT8OID, 64);
+	CdpColumn *entities = cdp_column(TEXTOID, 64);
+	Datum arguments[2];
+
+	for (int i = 0; i < batch->n_identifiers; i++)
+	{
+		const char *entity = in->namespaces->items[batch->identifiers[i].namespace_index].entity;
+
+		if (minted[i] == 0)
+			continue;
+		cdp_column_add(ids, Int64GetDatum(minted[i]));
+		cdp_column_add_text(entities, entity, strlen(entity));
+	}
+	if (ids->n == 0)
+		return;
+	arguments[0] = cdp_column_array(ids);
+	arguments[1] = cdp_column_array(entities);
+	cdp_run(&add_profiles, arguments, NULL);
+	cdp_done();
+}
+
+/* Make rows for the identifiers nobody knows; false: look again, someone else was quicker. */
+static bool
+add_unknown(Identify *in, int n_new)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	int64 *minted = palloc0(sizeof(int64) * (Size) in->batch->n_identifiers);
+	bool ok;
+
+	/* the subtransaction takes back, and unlocks, what went in beside a row that was there already */
+	suggest_profiles(in, minted);
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	ok = insert_new(in, minted, n_new);
+	if (ok)
+	{
+		insert_profiles(in, minted);
+		ReleaseCurrentSubTransaction();
+	}
+	else
+		RollbackAndReleaseCurrentSubTransaction();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	return ok;
+}
+
+void
+cdp_identity_identify(CdpBatch *batch, const CdpNamespaces *namespaces)
+{
+	MemoryContext old = MemoryContextSwitchTo(batch->context);
+	Identify in = {batch, namespaces, NULL, NULL, 0};
+	int n_new;
+
+	collect(&in);
+	do
+	{
+		n_new = 0;
+		for (int i = 0; i < batch->n_identifiers; i++)
+			batch->identifiers[i].identifier_id = batch->identifiers[i].profile_id = 0;
+		if (batch->n_identifiers > 0)
+			look_up_known(&in);
+		for (int i = 0; i < batch->n_identifiers; i++)
+			n_new += batch->identifiers[i].identifier_id == 0;
+	} while (n_new > 0 && !add_unknown(&in, n_new));
+	MemoryContextSwitchTo(old);
+}

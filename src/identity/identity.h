@@ -1,0 +1,23 @@
+/*
+ * identity.h
+ *		Who is who: links between identifiers, and the people they make.
+ *
+ * A message's identifiers give a star of links from its strongest one.  A component is
+ * what links connect; its links are accepted in one total order as long as no rule
+ * forbids it (resolve.c, which knows no table), and what accepted links connect is a
+ * profile.  The rules are hereditary, so a component that breaks none as a whole is
+ * one profile, whatever the order; see docs/identity.md.
+ */
+#ifndef CDP_IDENTITY_H
+#define CDP_IDENTITY_H
+
+#include "base/base.h"
+#include "identifier/identifier.h"
+
+/* Find or make the identifiers of the batch; anchors of its messages. */
+extern void cdp_identity_identify(CdpBatch *batch, const CdpNamespaces *namespaces);
+
+/* Write the batch's links; give every identifier its profile. Locks the profiles concerned. */
+extern void cdp_identity_resolve(CdpBatch *batch, const CdpNamespaces *namespaces);
+
+#endif

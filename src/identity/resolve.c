@@ -1,0 +1,293 @@
+/*
+ * resolve.c
+ *		Links accepted greedily in one total order, under limits, denials and shared devices.
+ *
+ * Clusters are a union-find over the nodes; the root carries how many values of each
+ * limited namespace its cluster has, and whether one of them is a person's or a contact.
+ */
+#include "postgres.h"
+
+#include "identity/resolve.h"
+#include "miscadmin.h"
+
+typedef struct Graph
+{
+	const CdpNamespaces *namespaces;
+	CdpNode *nodes;
+	int n_nodes;
+	CdpGraphLink *links;
+	int n_links;
+	const CdpDenial *denials;
+	int n_denials;
+
+	int *parent;
+	int *size;
+	bool *has_person; /* of a root: its cluster has more than devices */
+	int *limited;	  /* namespaces with a limit, by name */
+	int n_limited;
+	int *limited_slot; /* of a namespace: its place in limited, or -1 */
+	int *counts;	   /* of a root: n_limited counters */
+} Graph;
+
+static inline const CdpNamespace *
+namespace_of(const Graph *g, int node)
+{
+	return &g->namespaces->items[g->nodes[node].namespace_index];
+}
+
+static inline bool
+is_device(const Graph *g, int node)
+{
+	return namespace_of(g, node)->kind == CDP_KIND_DEVICE;
+}
+
+/* Find the root, halving the path. */
+static int
+find(Graph *g, int node)
+{
+	while (g->parent[node] != node)
+	{
+		g->parent[node] = g->parent[g->parent[node]];
+		node = g->parent[node];
+	}
+	return node;
+}
+
+/* List the namespaces that have a limit, in the order in which they are checked: by name. */
+static void
+list_limited(Graph *g)
+{
+	int n = g->namespaces->n;
+
+	g->limited = palloc(sizeof(int) * (n + 1));
+	g->limited_slot = palloc(sizeof(int) * (n + 1));
+	g->n_limited = 0;
+	for (int i = 0; i < n; i++)
+	{
+		int at = g->n_limited;
+
+		g->limited_slot[i] = -1;
+		if (g->namespaces->items[i].max_per_profile == 0)
+			continue;
+		while (at > 0 && strcmp(g->namespaces->items[i].name, g->namespaces->items[g->limited[at - 1]].name) < 0)
+		{
+			g->limited[at] = g->limited[at - 1];
+			at--;
+		}
+		g->limited[at] = i;
+		g->n_limited++;
+	}
+	for (int i = 0; i < g->n_limited; i++)
+		g->limited_slot[g->limited[i]] = i;
+}
+
+static void
+make_clusters(Graph *g)
+{
+	g->parent = palloc(sizeof(int) * (Size) Max(1, g->n_nodes));
+	g->size = palloc(sizeof(int) * (Size) Max(1, g->n_nodes));
+	g->has_person = palloc(sizeof(bool) * (Size) Max(1, g->n_nodes));
+	g->counts = palloc_extended(sizeof(int) * ((Size) g->n_nodes * g->n_limited + 1), MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+	for (int i = 0; i < g->n_nodes; i++)
+	{
+		int slot = g->limited_slot[g->nodes[i].namespace_index];
+
+		g->parent[i] = i;
+		g->size[i] = 1;
+		g->has_person[i] = !is_device(g, i);
+		if (slot >= 0)
+			g->counts[(Size) i * g->n_limited + slot] = 1;
+	}
+}
+
+/* Join two clusters. */
+static void
+join(Graph *g, int a, int b)
+{
+	if (g->size[a] < g->size[b])
+	{
+		int swap = a;
+
+		a = b;
+		b = swap;
+	}
+	g->parent[b] = a;
+	g->size[a] += g->size[b];
+	g->has_person[a] |= g->has_person[b];
+	for (int i = 0; i < g->n_limited; i++)
+		g->counts[(Size) a * g->n_limited + i] += g->counts[(Size) b * g->n_limited + i];
+}
+
+/* A device seen with two values of one stronger namespace is contested. */
+static void
+find_contested(Graph *g)
+{
+	/* for each device and namespace the first value seen with it: a second, other one contests it */
+	int width = g->namespaces->n;
+	int *first = palloc_extended(sizeof(int) * ((Size) g->n_nodes * width + 1), MCXT_ALLOC_HUGE);
+
+	memset(first, -1, sizeof(int) * (Size) g->n_nodes * width);
+	for (int i = 0; i < g->n_nodes; i++)
+		g->nodes[i].is_contested = false;
+	for (int i = 0; i < g->n_links; i++)
+	{
+		for (int side = 0; side < 2; side++)
+		{
+			int device = side == 0 ? g->links[i].a : g->links[i].b;
+			int other = side == 0 ? g->links[i].b : g->links[i].a;
+			int *seen = &first[(Size) device * width + g->nodes[other].namespace_index];
+
+			if (!is_device(g, device) || is_device(g, other))
+				continue;
+			if (*seen < 0)
+				*seen = other;
+			else if (*seen != other)
+				g->nodes[device].is_contested = true;
+		}
+	}
+	pfree(first);
+}
+
+/* May a node join one person's cluster only, and never connect two? */
+static inline bool
+is_leaf(const Graph *g, int node)
+{
+	const CdpNamespace *ns = namespace_of(g, node);
+
+	return ns->kind == CDP_KIND_DEVICE &&
+		   (ns->bridge == CDP_BRIDGE_NEVER || (ns->bridge == CDP_BRIDGE_UNIQUE && g->nodes[node].is_contested));
+}
+
+static int
+compare_nodes(const Graph *g, int a, int b)
+{
+	const CdpNode *p = &g->nodes[a];
+	const CdpNode *q = &g->nodes[b];
+	int c = strcmp(namespace_of(g, a)->name, namespace_of(g, b)->name);
+
+	if (c == 0)
+		c = memcmp(p->value, q->value, Min(p->value_length, q->value_length));
+	return c != 0 ? c : p->value_length - q->value_length;
+}
+
+#define ORDER(a, b)                                                                                                    \
+	if ((a) != (b))                                                                                                    \
+	return (a) < (b) ? -1 : 1
+
+/* The total order of specs/identity.md §3. */
+static int
+compare_links(const void *left, const void *right, void *arg)
+{
+	const Graph *g = arg;
+	const CdpGraphLink *p = &g->links[*(const int *) left];
+	const CdpGraphLink *q = &g->links[*(const int *) right];
+	int pa = namespace_of(g, p->a)->priority;
+	int pb = namespace_of(g, p->b)->priority;
+	int qa = namespace_of(g, q->a)->priority;
+	int qb = namespace_of(g, q->b)->priority;
+	int c;
+
+	ORDER(q->is_pinned, p->is_pinned);
+	ORDER(Max(pa, pb), Max(qa, qb));
+	ORDER(q->last_seen_at, p->last_seen_at);
+	ORDER(Min(pa, pb), Min(qa, qb));
+	ORDER(q->event_count, p->event_count);
+	ORDER(p->first_seen_at, q->first_seen_at);
+	c = compare_nodes(g, p->a, q->a);
+	return c != 0 ? c : compare_nodes(g, p->b, q->b);
+}
+
+/* Why may two clusters not be joined by a link? NULL: they may. */
+static char *
+objection(Graph *g, const CdpGraphLink *link, int a, int b)
+{
+	for (int i = 0; i < g->n_limited; i++)
+	{
+		const CdpNamespace *ns = &g->namespaces->items[g->limited[i]];
+		int count = g->counts[(Size) a * g->n_limited + i] + g->counts[(Size) b * g->n_limited + i];
+
+		if (count > ns->max_per_profile)
+			return psprintf("limit %s %d>%d", ns->name, count, ns->max_per_profile);
+	}
+	for (int i = 0; i < g->n_denials; i++)
+	{
+		int u = find(g, g->denials[i].a);
+		int v = find(g, g->denials[i].b);
+
+		if ((u == a && v == b) || (u == b && v == a))
+			return pstrdup("denied");
+	}
+	if (!link->is_pinned && (is_leaf(g, link->a) || is_leaf(g, link->b)) && g->has_person[a] && g->has_person[b])
+		return pstrdup("shared device");
+	return NULL;
+}
+
+/* Mark the components in which the order of links can matter. */
+static void
+find_disputed(Graph *g)
+{
+	bool *is_disputed = palloc0(sizeof(bool) * (Size) Max(1, g->n_nodes));
+
+	for (int i = 0; i < g->n_nodes; i++)
+		g->parent[i] = i;
+	for (int i = 0; i < g->n_links; i++)
+		g->parent[find(g, g->links[i].a)] = find(g, g->links[i].b);
+	for (int i = 0; i < g->n_links; i++)
+	{
+		if (g->links[i].status == CDP_LINK_REJECTED)
+			is_disputed[find(g, g->links[i].a)] = true;
+	}
+	for (int i = 0; i < g->n_denials; i++)
+	{
+		is_disputed[find(g, g->denials[i].a)] = true;
+		is_disputed[find(g, g->denials[i].b)] = true;
+	}
+	for (int i = 0; i < g->n_nodes; i++)
+	{
+		if (is_leaf(g, i))
+			is_disputed[find(g, i)] = true;
+	}
+	for (int i = 0; i < g->n_nodes; i++)
+	{
+		g->nodes[i].component = find(g, i);
+		g->nodes[i].is_disputed = is_disputed[g->nodes[i].component];
+	}
+	pfree(is_disputed);
+}
+
+void
+cdp_resolve(const CdpNamespaces *namespaces, CdpNode *nodes, int n_nodes, CdpGraphLink *links, int n_links,
+			const CdpDenial *denials, int n_denials)
+{
+	Graph g = {namespaces, nodes, n_nodes, links, n_links, denials, n_denials};
+	int *order = palloc_extended(sizeof(int) * ((Size) n_links + 1), MCXT_ALLOC_HUGE);
+
+	list_limited(&g);
+	make_clusters(&g);
+	find_contested(&g);
+	for (int i = 0; i < n_links; i++)
+		order[i] = i;
+	qsort_arg(order, n_links, sizeof(int), compare_links, &g);
+	for (int i = 0; i < n_links; i++)
+	{
+		CdpGraphLink *link = &links[order[i]];
+		int a = find(&g, link->a);
+		int b = find(&g, link->b);
+
+		if ((i & 0xFFF) == 0)
+			CHECK_FOR_INTERRUPTS();
+		link->reason = NULL;
+		if (a == b)
+			link->status = CDP_LINK_REDUNDANT;
+		else if ((link->reason = objection(&g, link, a, b)) != NULL)
+			link->status = CDP_LINK_REJECTED;
+		else
+		{
+			link->status = CDP_LINK_ACCEPTED;
+			join(&g, a, b);
+		}
+	}
+	for (int i = 0; i < n_nodes; i++)
+		nodes[i].cluster = find(&g, i);
+	find_disputed(&g);
+}

@@ -1,0 +1,58 @@
+/*
+ * resolve.h
+ *		From the links of components to clusters: specs/identity.md §3 and §4.
+ *
+ * Knows no table.  Time O(links x log links) plus, for each joining of two clusters,
+ * the number of limited namespaces and denials.
+ */
+#ifndef CDP_RESOLVE_H
+#define CDP_RESOLVE_H
+
+#include "identifier/identifier.h"
+
+typedef struct CdpNode
+{
+	int namespace_index;
+	const char *value;
+	int value_length;
+	/* out */
+	int cluster;	   /* index of a node that stands for the cluster */
+	int component;	   /* likewise for everything that links connect, accepted or not */
+	bool is_contested; /* a device seen with two values of one stronger namespace */
+	bool is_disputed;  /* in its component the order of links can matter */
+} CdpNode;
+
+typedef enum CdpLinkStatus
+{
+	CDP_LINK_ACCEPTED,
+	CDP_LINK_REDUNDANT,
+	CDP_LINK_REJECTED
+} CdpLinkStatus;
+
+typedef struct CdpGraphLink
+{
+	int a; /* nodes, the stronger first */
+	int b;
+	TimestampTz first_seen_at;
+	TimestampTz last_seen_at;
+	int64 event_count;
+	bool is_pinned;
+	/* out */
+	CdpLinkStatus status;
+	char *reason; /* of a rejection, palloc'd: "limit user_id 2>1", "denied", "shared device" */
+} CdpGraphLink;
+
+typedef struct CdpDenial
+{
+	int a;
+	int b;
+} CdpDenial;
+
+/*
+ * Partition nodes and judge links.  A component is disputed when a link of it was rejected, or a device in it
+ * may not bridge, or a denial concerns it: then a change of any link's evidence can change the partition.
+ */
+extern void cdp_resolve(const CdpNamespaces *namespaces, CdpNode *nodes, int n_nodes, CdpGraphLink *links, int n_links,
+						const CdpDenial *denials, int n_denials);
+
+#endif
