@@ -20,7 +20,7 @@ COMMENT ON FUNCTION cdp.identifier_send(cdp.identifier) IS 'Binary output of ide
 
 CREATE TYPE cdp.identifier (
 	INPUT = cdp.identifier_in, OUTPUT = cdp.identifier_out, RECEIVE = cdp.identifier_recv, SEND = cdp.identifier_send,
-	INTERNALLENGTH = VARIABLE, ALIGNMENT = int4, STORAGE = extended, CATEGORY = 'U'
+	INTERNALLENGTH = VARIABLE, ALIGNMENT = int4, STORAGE = extended, CATEGORY = 'S' -- so that an unadorned literal is one
 );
 
 -- functions
@@ -40,6 +40,11 @@ COMMENT ON FUNCTION cdp.normalize(cdp.identifier) IS 'The form in which an ident
 CREATE FUNCTION cdp.is_blocked(identifier cdp.identifier) RETURNS boolean
 AS 'MODULE_PATHNAME', 'cdp_is_blocked' LANGUAGE C STABLE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp;
 COMMENT ON FUNCTION cdp.is_blocked(cdp.identifier) IS 'Whether an identifier is kept out of the graph: a blocked value, or one its namespace''s valid_pattern does not match. Error 42704 when there is no such namespace';
+
+CREATE FUNCTION cdp.message_identifiers(type text, message jsonb)
+RETURNS TABLE (ord integer, namespace text, value text, entity text)
+AS 'MODULE_PATHNAME', 'cdp_message_identifiers' LANGUAGE C STABLE STRICT PARALLEL UNSAFE ROWS 3 SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION cdp.message_identifiers(text, jsonb) IS 'The identifiers of a message that may enter the graph by the rules in force, normalised, strongest first, people''s before accounts''';
 
 -- operators, in pg_catalog so that they are found under any search_path
 
@@ -175,6 +180,10 @@ END
 $$;
 COMMENT ON FUNCTION cdp.block_value(text, text, boolean) IS 'Keep a value, or what matches a regular expression, out of the graph from now on; namespace null: in all of them. It stays in the events. Errors 22023, 42704, 2201B';
 
+CREATE FUNCTION cdp.rules_changed() RETURNS trigger
+AS 'MODULE_PATHNAME', 'cdp_rules_changed' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION cdp.rules_changed() IS 'Trigger function of the tables of rules: every session reads them again';
+
 CREATE FUNCTION cdp.init_identifier() RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
@@ -206,6 +215,11 @@ BEGIN
 		is_pattern boolean NOT NULL DEFAULT false
 	);
 	COMMENT ON TABLE cdp.blocked_value IS 'Values kept out of the graph besides the built-in ones; changed by cdp.block_value()';
+
+	CREATE OR REPLACE TRIGGER namespace_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON cdp.namespace
+		FOR EACH STATEMENT EXECUTE FUNCTION cdp.rules_changed();
+	CREATE OR REPLACE TRIGGER blocked_value_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON cdp.blocked_value
+		FOR EACH STATEMENT EXECUTE FUNCTION cdp.rules_changed();
 
 	IF NOT EXISTS (SELECT FROM cdp.setup WHERE noun = 'identifier') THEN
 		INSERT INTO cdp.namespace (name, entity, kind, priority, max_per_profile, normalizer, paths) VALUES

@@ -93,6 +93,13 @@ typedef struct CdpBatchIdentifier
 	TimestampTz first_seen_at;
 	TimestampTz last_seen_at;
 	int64 event_count;
+
+	/* consent and profile: what the messages anchored here say; NULL: nothing */
+	struct CdpStamped *traits;
+	struct CdpStamped *consents;
+	int64 anchored_count;
+	TimestampTz first_anchored_at;
+	TimestampTz last_anchored_at;
 } CdpBatchIdentifier;
 
 /* identity: a distinct pair of this batch, the stronger end first */
@@ -127,6 +134,8 @@ typedef struct CdpBatch
 {
 	MemoryContext context;
 	TimestampTz now;
+	int max;								/* payloads to claim at most */
+	const struct CdpNamespaces *namespaces; /* the rules in force */
 
 	CdpPayload *payloads;
 	int n_payloads;

@@ -5,12 +5,17 @@
 #include "postgres.h"
 
 #include "base/base.h"
+#include "libpq/pqformat.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
 PG_FUNCTION_INFO_V1(cdp_version);
 PG_FUNCTION_INFO_V1(cdp_clock_now);
 PG_FUNCTION_INFO_V1(cdp_parse_json);
+PG_FUNCTION_INFO_V1(cdp_stamped_map_out);
+PG_FUNCTION_INFO_V1(cdp_stamped_map_send);
+PG_FUNCTION_INFO_V1(cdp_stamped_map_eq);
+PG_FUNCTION_INFO_V1(cdp_stamped_map_to_jsonb);
 
 Datum
 cdp_version(PG_FUNCTION_ARGS)
@@ -37,4 +42,35 @@ cdp_parse_json(PG_FUNCTION_ARGS)
 	if (result == NULL)
 		PG_RETURN_NULL();
 	PG_RETURN_JSONB_P(result);
+}
+
+/* What every type made of a stamped map has in common. */
+Datum
+cdp_stamped_map_out(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_CSTRING(cdp_stamped_out(PG_GETARG_STAMPED_P(0)));
+}
+
+Datum
+cdp_stamped_map_send(PG_FUNCTION_ARGS)
+{
+	char *text = cdp_stamped_out(PG_GETARG_STAMPED_P(0));
+	StringInfoData out;
+
+	pq_begintypsend(&out);
+	pq_sendbyte(&out, CDP_STAMPED_VERSION);
+	pq_sendtext(&out, text, strlen(text));
+	PG_RETURN_BYTEA_P(pq_endtypsend(&out));
+}
+
+Datum
+cdp_stamped_map_eq(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(cdp_stamped_equal(PG_GETARG_STAMPED_P(0), PG_GETARG_STAMPED_P(1)));
+}
+
+Datum
+cdp_stamped_map_to_jsonb(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_JSONB_P(cdp_stamped_to_jsonb(PG_GETARG_STAMPED_P(0)));
 }

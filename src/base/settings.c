@@ -13,6 +13,7 @@ int cdp_max_batch_events = 2500;
 int cdp_max_payload_bytes = 4000 * 1024;
 int cdp_dedup_window = 7 * 24 * 3600;
 bool cdp_process_immediately = true;
+bool cdp_log_stage_times = false;
 char *cdp_clock_setting = NULL;
 int cdp_worker_naptime = 1000;
 char *cdp_worker_role = NULL;
@@ -72,6 +73,8 @@ cdp_settings_init(void)
 	DefineCustomBoolVariable("cdp.process_immediately", "Processes a message in the transaction of cdp.ingest().",
 							 "When off, cdp.ingest() only stores it in the inbox.", &cdp_process_immediately, true,
 							 PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomBoolVariable("cdp.log_stage_times", "Logs how long each stage of a batch took.", NULL, &cdp_log_stage_times,
+							 false, PGC_USERSET, 0, NULL, NULL, NULL);
 	DefineCustomStringVariable("cdp.clock", "Sets the instant that stands in for now(), for tests.",
 							   "Empty: the transaction's start.", &cdp_clock_setting, "", PGC_SUSET, 0, check_clock,
 							   assign_clock, NULL);

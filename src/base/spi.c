@@ -192,6 +192,39 @@ cdp_column_array(CdpColumn *column)
 											  column->typbyval, column->typalign));
 }
 
+static int
+compare_int64(const void *a, const void *b)
+{
+	int64 p = *(const int64 *) a;
+	int64 q = *(const int64 *) b;
+
+	return p < q ? -1 : p > q;
+}
+
+int
+cdp_sort_distinct(int64 *values, int n)
+{
+	int kept = 0;
+
+	qsort(values, n, sizeof(int64), compare_int64);
+	for (int i = 0; i < n; i++)
+	{
+		if (i == 0 || values[i] != values[i - 1])
+			values[kept++] = values[i];
+	}
+	return kept;
+}
+
+Datum
+cdp_int64_array(const int64 *values, int n)
+{
+	CdpColumn *column = cdp_column(INT8OID, n);
+
+	for (int i = 0; i < n; i++)
+		cdp_column_add(column, Int64GetDatum(values[i]));
+	return cdp_column_array(column);
+}
+
 void
 cdp_require_init(void)
 {

@@ -63,6 +63,10 @@ extern void cdp_column_add_null(CdpColumn *column);
 extern void cdp_column_add_text(CdpColumn *column, const char *value, int len); /* NULL value: null */
 extern Datum cdp_column_array(CdpColumn *column);
 
+/* Sets of ids: sort and drop repeats (returns how many stay); as an array parameter. */
+extern int cdp_sort_distinct(int64 *values, int n);
+extern Datum cdp_int64_array(const int64 *values, int n);
+
 /* An error with SQLSTATE 55000 and a hint unless cdp.init() has run in this database. */
 extern void cdp_require_init(void);
 

@@ -10,6 +10,7 @@
 #include "postgres.h"
 
 #include "base/base.h"
+#include "libpq/pqformat.h"
 #include "utils/builtins.h"
 #include "utils/json.h"
 #include "utils/memutils.h"
@@ -266,6 +267,20 @@ cdp_stamped_in(const char *text, int length, const char *type_name, CdpStampedTi
 	return cdp_stamped_build(entries, n, tie);
 }
 
+CdpStamped *
+cdp_stamped_recv(StringInfo in, const char *type_name, CdpStampedTie tie)
+{
+	int version = pq_getmsgbyte(in);
+	int length;
+	char *text;
+
+	if (version != CDP_STAMPED_VERSION)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_BINARY_REPRESENTATION),
+						errmsg("unsupported version %d of type %s", version, type_name)));
+	text = pq_getmsgtext(in, in->len - in->cursor, &length);
+	return cdp_stamped_in(text, length, type_name, tie);
+}
+
 char *
 cdp_stamped_out(const CdpStamped *map)
 {
@@ -322,4 +337,53 @@ cdp_stamped_to_jsonb(const CdpStamped *map)
 	}
 	result = pushJsonbValue(&state, WJB_END_OBJECT, NULL);
 	return JsonbValueToJsonb(result);
+}
+
+bool
+cdp_stamped_equal(const CdpStamped *a, const CdpStamped *b)
+{
+	return VARSIZE(a) == VARSIZE(b) && memcmp(a, b, VARSIZE(a)) == 0;
+}
+
+void
+cdp_gather(CdpGatherer *gatherer, int key, CdpStampedEntry entry)
+{
+	if (gatherer->n == gatherer->capacity)
+	{
+		gatherer->capacity = Max(256, gatherer->capacity * 2);
+		if (gatherer->items == NULL)
+			gatherer->items = palloc(sizeof(*gatherer->items) * (Size) gatherer->capacity);
+		else
+			gatherer->items = repalloc_huge(gatherer->items, sizeof(*gatherer->items) * (Size) gatherer->capacity);
+	}
+	gatherer->items[gatherer->n].key = key;
+	gatherer->items[gatherer->n].entry = entry;
+	gatherer->n++;
+}
+
+static int
+compare_gathered(const void *a, const void *b)
+{
+	const struct CdpGathered *p = a;
+	const struct CdpGathered *q = b;
+
+	return p->key < q->key ? -1 : p->key > q->key;
+}
+
+void
+cdp_gather_build(CdpGatherer *gatherer, CdpStampedTie tie, void (*take)(void *arg, int key, CdpStamped *map), void *arg)
+{
+	CdpStampedEntry *entries = palloc(sizeof(CdpStampedEntry) * (Size) (gatherer->n + 1));
+	int n = 0;
+
+	qsort(gatherer->items, gatherer->n, sizeof(*gatherer->items), compare_gathered);
+	for (int i = 0; i < gatherer->n; i++)
+	{
+		entries[n++] = gatherer->items[i].entry;
+		if (i + 1 < gatherer->n && gatherer->items[i + 1].key == gatherer->items[i].key)
+			continue;
+		take(arg, gatherer->items[i].key, cdp_stamped_build(entries, n, tie));
+		n = 0;
+	}
+	pfree(entries);
 }

@@ -13,6 +13,7 @@
 
 #include "postgres.h"
 #include "datatype/timestamp.h"
+#include "lib/stringinfo.h"
 #include "utils/jsonb.h"
 
 #define CDP_STAMPED_VERSION 1
@@ -47,9 +48,34 @@ extern int cdp_stamped_tie_bytes(const Jsonb *a, const Jsonb *b);
 extern CdpStamped *cdp_stamped_in(const char *text, int length, const char *type_name, CdpStampedTie tie);
 extern char *cdp_stamped_out(const CdpStamped *map);
 
+/* Entries of several maps, gathered in any order. */
+typedef struct CdpGatherer
+{
+	struct CdpGathered
+	{
+		int key;
+		CdpStampedEntry entry;
+	} *items;
+	int n;
+	int capacity;
+} CdpGatherer;
+
+extern void cdp_gather(CdpGatherer *gatherer, int key, CdpStampedEntry entry);
+
+/* Build the map of each key and hand it over. Entries must all be gathered by then. */
+extern void cdp_gather_build(CdpGatherer *gatherer, CdpStampedTie tie, void (*take)(void *arg, int key, CdpStamped *map),
+							 void *arg);
+
+/* Is every byte the same? Equal maps are, for there is one layout of a map. */
+extern bool cdp_stamped_equal(const CdpStamped *a, const CdpStamped *b);
+
 /* name -> value as jsonb; entries whose value is null are left out. */
 extern Jsonb *cdp_stamped_to_jsonb(const CdpStamped *map);
 
+/* Binary input: a version byte and the text. */
+extern CdpStamped *cdp_stamped_recv(StringInfo in, const char *type_name, CdpStampedTie tie);
+
 #define DatumGetStampedP(d) ((CdpStamped *) PG_DETOAST_DATUM(d))
+#define PG_GETARG_STAMPED_P(n) DatumGetStampedP(PG_GETARG_DATUM(n))
 
 #endif

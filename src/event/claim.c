@@ -160,10 +160,10 @@ find_sources(CdpBatch *batch)
 }
 
 void
-cdp_event_claim(CdpBatch *batch, int max)
+cdp_event_claim(CdpBatch *batch)
 {
 	MemoryContext old = MemoryContextSwitchTo(batch->context);
-	Claim claim = {batch, max, 0, 0, cdp_column(TIDOID, 1024)};
+	Claim claim = {batch, batch->max, 0, 0, cdp_column(TIDOID, 1024)};
 	BlockNumber from = claim_from;
 
 	claim_rows(&claim, &read_onward, from);

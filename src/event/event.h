@@ -10,9 +10,9 @@
 #include "base/base.h"
 #include "identifier/identifier.h"
 
-/* Claim inbox rows: at most 'max' and about CDP_CLAIM_BYTES of payload. They are deleted in this transaction. */
+/* Claim inbox rows: at most batch->max and about CDP_CLAIM_BYTES of payload. They are deleted in this transaction. */
 #define CDP_CLAIM_BYTES (16 * 1024 * 1024)
-extern void cdp_event_claim(CdpBatch *batch, int max);
+extern void cdp_event_claim(CdpBatch *batch);
 
 /* Take one payload that did not come by the inbox. */
 extern void cdp_event_take(CdpBatch *batch, char *text, int length, const char *source, TimestampTz received_at);
@@ -21,7 +21,7 @@ extern void cdp_event_take(CdpBatch *batch, char *text, int length, const char *
 extern void cdp_event_parse(CdpBatch *batch);
 
 /* Check each message and read its parts; the bad ones are rejected with a reason and leave the batch. */
-extern void cdp_event_validate(CdpBatch *batch, const CdpNamespaces *namespaces);
+extern void cdp_event_validate(CdpBatch *batch);
 
 /* Drop the messages whose id was seen within cdp.dedup_window. */
 extern void cdp_event_deduplicate(CdpBatch *batch);

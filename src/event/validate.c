@@ -334,14 +334,14 @@ reject_message(Check *check, const CdpMessage *message)
 }
 
 void
-cdp_event_validate(CdpBatch *batch, const CdpNamespaces *namespaces)
+cdp_event_validate(CdpBatch *batch)
 {
 	MemoryContext old = MemoryContextSwitchTo(batch->context);
 	int kept = 0;
 
 	for (int i = 0; i < batch->n_messages; i++)
 	{
-		Check check = {batch, namespaces, NULL, NULL};
+		Check check = {batch, batch->namespaces, NULL, NULL};
 
 		CHECK_FOR_INTERRUPTS();
 		if (validate_message(&check, &batch->messages[i]))

@@ -5,6 +5,10 @@
 #include "postgres.h"
 
 #include "identifier/identifier.h"
+#include "funcapi.h"
+#include "utils/builtins.h"
+
+PG_FUNCTION_INFO_V1(cdp_message_identifiers);
 
 typedef struct Finder
 {
@@ -125,4 +129,48 @@ cdp_identifier_extract(const CdpNamespaces *namespaces, const CdpMessage *messag
 	consider_external(&f, message);
 	*is_present = f.is_present;
 	return f.n;
+}
+
+/* cdp.message_identifiers(type, message) */
+Datum
+cdp_message_identifiers(PG_FUNCTION_ARGS)
+{
+	static const char *const types[] = {"identify", "track", "page", "screen", "group", "alias"};
+	char *type = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	Jsonb *document = PG_GETARG_JSONB_P(1);
+	char *text = JsonbToCString(NULL, &document->root, VARSIZE(document));
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	CdpMention *found = palloc(sizeof(CdpMention) * CDP_MAX_IDENTIFIERS);
+	CdpMessage message = {0};
+	CdpJson json;
+	CdpNamespaces *namespaces;
+	bool is_present;
+	int n;
+
+	InitMaterializedSRF(fcinfo, 0);
+	cdp_require_init();
+	for (int i = 0; i < (int) lengthof(types); i++)
+	{
+		if (strcmp(types[i], type) == 0)
+			message.type = i;
+	}
+	if (!cdp_json_parse(text, strlen(text), &json))
+		elog(ERROR, "jsonb gave invalid JSON");
+	message.json = cdp_json_root(&json);
+	message.envelope.node = CDP_JSON_NONE;
+	SPI_connect();
+	namespaces = cdp_namespaces_load();
+	SPI_finish();
+	n = cdp_identifier_extract(namespaces, &message, found, &is_present);
+	for (int i = 0; i < n; i++)
+	{
+		const CdpNamespace *ns = &namespaces->items[found[i].namespace_index];
+		Datum values[4] = {Int32GetDatum(i + 1), CStringGetTextDatum(ns->name),
+						   PointerGetDatum(cstring_to_text_with_len(found[i].value, found[i].value_length)),
+						   CStringGetTextDatum(ns->entity)};
+		bool nulls[4] = {false};
+
+		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+	}
+	return (Datum) 0;
 }

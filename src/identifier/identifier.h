@@ -96,7 +96,7 @@ typedef struct CdpNamespaces
 	int n_blocked;
 } CdpNamespaces;
 
-/* Read the rules; SPI must be connected. Lives in the current context. */
+/* The rules in force; SPI must be connected. Good until the next call in this session. */
 extern CdpNamespaces *cdp_namespaces_load(void);
 extern int cdp_namespace_find(const CdpNamespaces *namespaces, const char *name, int length); /* -1: none */
 

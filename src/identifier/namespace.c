@@ -5,15 +5,20 @@
 #include "postgres.h"
 
 #include "identifier/identifier.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "funcapi.h"
 #include "regex/regex.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
 
 PG_FUNCTION_INFO_V1(cdp_normalize);
 PG_FUNCTION_INFO_V1(cdp_is_blocked);
+PG_FUNCTION_INFO_V1(cdp_rules_changed);
 
 CDP_QUERY(read_namespaces,
 		  "SELECT name, entity, kind, priority::int8, coalesce(max_per_profile, 0)::int8, bridge, normalizer, "
@@ -83,8 +88,9 @@ compile_paths(CdpNamespace *ns, Datum array)
 	}
 }
 
-CdpNamespaces *
-cdp_namespaces_load(void)
+/* Read the tables into the current context. */
+static CdpNamespaces *
+read_rules(void)
 {
 	static const char *const kinds[] = {"person", "contact", "device"};
 	static const char *const bridges[] = {"unique", "always", "never"};
@@ -122,6 +128,79 @@ cdp_namespaces_load(void)
 	}
 	cdp_done();
 	return all;
+}
+
+/*
+ * The rules are read once a session and again after they changed: triggers on their tables call
+ * cdp.rules_changed(), which sends an invalidation of cdp.namespace to every session at commit, and at once to
+ * this one.
+ */
+static MemoryContext rules_context = NULL;
+static CdpNamespaces *rules = NULL;
+static Oid rules_relation = InvalidOid;
+static bool rules_are_valid = false;
+
+/* Note that the rules may have changed; runs at any time, so it does nothing else. */
+static void
+forget_rules(Datum arg, Oid relation)
+{
+	if (relation == InvalidOid || relation == rules_relation)
+		rules_are_valid = false;
+}
+
+static Oid
+namespace_relation(void)
+{
+	return get_relname_relid("namespace", get_namespace_oid("cdp", false));
+}
+
+CdpNamespaces *
+cdp_namespaces_load(void)
+{
+	static bool is_registered = false;
+	MemoryContext fresh;
+	MemoryContext old;
+	CdpNamespaces *read;
+
+	if (rules_are_valid)
+		return rules;
+	if (!is_registered)
+	{
+		CacheRegisterRelcacheCallback(forget_rules, (Datum) 0);
+		is_registered = true;
+	}
+	fresh = AllocSetContextCreate(TopMemoryContext, "cdp identifier rules", ALLOCSET_SMALL_SIZES);
+	rules_relation = namespace_relation();
+	rules_are_valid = true; /* an invalidation that comes while reading clears it again */
+	old = MemoryContextSwitchTo(fresh);
+	PG_TRY();
+	{
+		read = read_rules();
+	}
+	PG_CATCH();
+	{
+		rules_are_valid = false;
+		MemoryContextDelete(fresh);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(old);
+	if (rules_context != NULL)
+		MemoryContextDelete(rules_context);
+	rules_context = fresh;
+	rules = read;
+	return rules;
+}
+
+/* Tell every session that the rules changed: a statement trigger. */
+Datum
+cdp_rules_changed(PG_FUNCTION_ARGS)
+{
+	Oid relation = namespace_relation();
+
+	if (OidIsValid(relation))
+		CacheInvalidateRelcacheByRelid(relation);
+	PG_RETURN_NULL();
 }
 
 int

@@ -85,7 +85,7 @@ see_link(CdpBatch *batch, HTAB *pairs, int *capacity, int a, int b, TimestampTz 
 
 /* Each message's identifiers make a star from the strongest of their entity. */
 static void
-collect_links(CdpBatch *batch, const CdpNamespaces *namespaces)
+collect_links(CdpBatch *batch)
 {
 	HASHCTL control = {.keysize = sizeof(PairKey), .entrysize = sizeof(Pair), .hcxt = batch->context};
 	HTAB *pairs = hash_create("cdp identity pairs", 1024, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
@@ -100,9 +100,9 @@ collect_links(CdpBatch *batch, const CdpNamespaces *namespaces)
 
 		for (int j = 1; j < m->n_mentions; j++)
 		{
-			const char *entity = namespaces->items[mentions[j].namespace_index].entity;
+			const char *entity = batch->namespaces->items[mentions[j].namespace_index].entity;
 
-			if (strcmp(entity, namespaces->items[mentions[strongest].namespace_index].entity) != 0)
+			if (strcmp(entity, batch->namespaces->items[mentions[strongest].namespace_index].entity) != 0)
 				strongest = j;
 			else
 				see_link(batch, pairs, &capacity, mentions[strongest].identifier, mentions[j].identifier,
@@ -145,39 +145,6 @@ read_places(Datum ids, Place *places)
 		place->is_disputed = DatumGetBool(cdp_result_datum(row, 4, &isnull));
 	}
 	cdp_done();
-}
-
-static int
-compare_int64(const void *a, const void *b)
-{
-	int64 p = *(const int64 *) a;
-	int64 q = *(const int64 *) b;
-
-	return p < q ? -1 : p > q;
-}
-
-int
-cdp_sort_distinct(int64 *values, int n)
-{
-	int kept = 0;
-
-	qsort(values, n, sizeof(int64), compare_int64);
-	for (int i = 0; i < n; i++)
-	{
-		if (i == 0 || values[i] != values[i - 1])
-			values[kept++] = values[i];
-	}
-	return kept;
-}
-
-Datum
-cdp_int64_array(const int64 *values, int n)
-{
-	CdpColumn *column = cdp_column(INT8OID, n);
-
-	for (int i = 0; i < n; i++)
-		cdp_column_add(column, Int64GetDatum(values[i]));
-	return cdp_column_array(column);
 }
 
 /* Lock the components of places; true if they are still those of the identifiers. */
@@ -358,7 +325,7 @@ choose_components(CdpBatch *batch, const Place *places, int64 *components)
 }
 
 void
-cdp_identity_resolve(CdpBatch *batch, const CdpNamespaces *namespaces)
+cdp_identity_resolve(CdpBatch *batch)
 {
 	MemoryContext old = MemoryContextSwitchTo(batch->context);
 
@@ -368,7 +335,7 @@ cdp_identity_resolve(CdpBatch *batch, const CdpNamespaces *namespaces)
 		Place *places;
 		int n;
 
-		collect_links(batch, namespaces);
+		collect_links(batch);
 		places = lock_components_of(batch);
 		store_links(batch);
 		store_sightings(batch);
@@ -379,7 +346,7 @@ cdp_identity_resolve(CdpBatch *batch, const CdpNamespaces *namespaces)
 		}
 		n = choose_components(batch, places, components);
 		if (n > 0)
-			cdp_component_resolve(batch, namespaces, components, n);
+			cdp_component_resolve(batch, components, n);
 	}
 	batch->n_profiles = cdp_sort_distinct(batch->profiles, batch->n_profiles);
 	MemoryContextSwitchTo(old);

@@ -8,10 +8,6 @@
 #include "identity/resolve.h"
 
 /* Load components, resolve them, and store what differs: profiles of identifiers, redirects, judgements of links. */
-extern void cdp_component_resolve(CdpBatch *batch, const CdpNamespaces *namespaces, const int64 *components, int n);
-
-/* Sort and drop repeats; returns how many stay. */
-extern int cdp_sort_distinct(int64 *values, int n);
-extern Datum cdp_int64_array(const int64 *values, int n);
+extern void cdp_component_resolve(CdpBatch *batch, const int64 *components, int n);
 
 #endif

@@ -363,10 +363,10 @@ add_unknown(Identify *in, int n_new)
 }
 
 void
-cdp_identity_identify(CdpBatch *batch, const CdpNamespaces *namespaces)
+cdp_identity_identify(CdpBatch *batch)
 {
 	MemoryContext old = MemoryContextSwitchTo(batch->context);
-	Identify in = {batch, namespaces, NULL, NULL, 0};
+	Identify in = {batch, batch->namespaces, NULL, NULL, 0};
 	int n_new;
 
 	collect(&in);

@@ -15,9 +15,15 @@
 #include "identifier/identifier.h"
 
 /* Find or make the identifiers of the batch; anchors of its messages. */
-extern void cdp_identity_identify(CdpBatch *batch, const CdpNamespaces *namespaces);
+extern void cdp_identity_identify(CdpBatch *batch);
 
 /* Write the batch's links; give every identifier its profile. Locks the profiles concerned. */
-extern void cdp_identity_resolve(CdpBatch *batch, const CdpNamespaces *namespaces);
+extern void cdp_identity_resolve(CdpBatch *batch);
+
+/*
+ * The key (namespace and value, as text) under which an identifier is stored; false when its normal form is
+ * empty. An error when there is no such namespace. SPI must be connected.
+ */
+extern bool cdp_identity_key(const CdpIdentifier *id, Datum *key);
 
 #endif

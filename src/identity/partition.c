@@ -43,7 +43,7 @@ CDP_QUERY(judge_links,
 		  "WHERE l.identifier_a = k.a AND l.identifier_b = k.b",
 		  "int8[],int8[],text[],text[]");
 
-typedef struct Node
+typedef struct Row
 {
 	int64 identifier_id;
 	int64 profile_id; /* as stored */
@@ -51,14 +51,14 @@ typedef struct Node
 	int64 minted_profile_id;
 	int64 new_profile_id;
 	bool is_new;
-} Node;
+} Row;
 
 typedef struct Partition
 {
 	CdpBatch *batch;
 	const CdpNamespaces *namespaces;
 	CdpNode *nodes;
-	Node *rows;
+	Row *rows;
 	int n_nodes;
 	CdpGraphLink *links;
 	char **old_status;
@@ -87,7 +87,7 @@ load_node_rows(Partition *p, const int64 *components, int n)
 	uint64 rows = cdp_run(&load_nodes, arguments, NULL);
 
 	p->nodes = palloc_extended(sizeof(CdpNode) * (rows + 1), MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
-	p->rows = palloc_extended(sizeof(Node) * (rows + 1), MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+	p->rows = palloc_extended(sizeof(Row) * (rows + 1), MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
 	p->by_id = hash_create("cdp identity nodes", Max(16, rows), &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	p->n_nodes = 0;
 	for (uint64 row = 0; row < rows; row++)
@@ -95,7 +95,7 @@ load_node_rows(Partition *p, const int64 *components, int n)
 		char *name = cdp_result_cstring(row, 2);
 		int ns = cdp_namespace_find(p->namespaces, name, strlen(name));
 		CdpNode *node = &p->nodes[p->n_nodes];
-		Node *stored = &p->rows[p->n_nodes];
+		Row *stored = &p->rows[p->n_nodes];
 		int64 *entry;
 
 		if (ns < 0)
@@ -219,7 +219,7 @@ store_profiles(Partition *p)
 
 	for (int i = 0; i < p->n_nodes; i++)
 	{
-		const Node *row = &p->rows[i];
+		const Row *row = &p->rows[i];
 		const char *entity = p->namespaces->items[p->nodes[i].namespace_index].entity;
 
 		if (row->minted_profile_id == 0)
@@ -297,7 +297,7 @@ store_identifiers(Partition *p)
 		hash_search(live, &p->rows[i].new_profile_id, HASH_ENTER, NULL);
 	for (int i = 0; i < p->n_nodes; i++)
 	{
-		Node *row = &p->rows[i];
+		Row *row = &p->rows[i];
 		bool is_moved = row->profile_id != row->new_profile_id;
 		const char *cause = "seen";
 
@@ -397,15 +397,15 @@ inform_batch(Partition *p)
 }
 
 void
-cdp_component_resolve(CdpBatch *batch, const CdpNamespaces *namespaces, const int64 *components, int n)
+cdp_component_resolve(CdpBatch *batch, const int64 *components, int n)
 {
-	Partition p = {.batch = batch, .namespaces = namespaces};
+	Partition p = {.batch = batch, .namespaces = batch->namespaces};
 
 	load_node_rows(&p, components, n);
 	if (p.n_nodes == 0)
 		return;
 	load_link_rows(&p);
-	cdp_resolve(namespaces, p.nodes, p.n_nodes, p.links, p.n_links, NULL, 0);
+	cdp_resolve(p.namespaces, p.nodes, p.n_nodes, p.links, p.n_links, NULL, 0);
 	name_clusters(&p);
 	name_components(&p);
 	store_profiles(&p);

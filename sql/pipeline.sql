@@ -1,0 +1,174 @@
+-- pipeline: one batch's way through the house.
+
+CREATE FUNCTION cdp.process(
+	max integer DEFAULT 10000, OUT messages bigint, OUT events bigint, OUT duplicates bigint, OUT rejected bigint,
+	OUT merges bigint, OUT splits bigint, OUT entered bigint, OUT exited bigint
+)
+AS 'MODULE_PATHNAME', 'cdp_process' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION cdp.process(integer) IS 'Process one batch: at most max rows of the inbox (and about 16 MB), and due segment timers, in the caller''s transaction. Returns how many messages were found, became events, were duplicates or rejected, and how many profiles merged and split and entered and left segments. Waits while another session processes a batch. Call it until messages is 0. Errors 22023, 25006, 55000';
+
+CREATE FUNCTION cdp.ingest(
+	payload text, source text DEFAULT 'default', received_at timestamptz DEFAULT NULL, OUT messages bigint,
+	OUT events bigint, OUT duplicates bigint, OUT rejected bigint, OUT errors jsonb
+)
+AS 'MODULE_PATHNAME', 'cdp_ingest' LANGUAGE C VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION cdp.ingest(text, text, timestamptz) IS 'Take one message of the Segment specification, or an envelope {"batch": [..]}, and process it in this transaction, so that its effect can be read at once; with cdp.process_immediately off only store it in the inbox. received_at: now if null. Returns counts, and errors [{reason, detail}] for what was rejected (kept in cdp.rejected). Errors 22004, 42602, 25006, 55000';
+
+CREATE FUNCTION cdp.ingest(
+	payload jsonb, source text DEFAULT 'default', received_at timestamptz DEFAULT NULL, OUT messages bigint,
+	OUT events bigint, OUT duplicates bigint, OUT rejected bigint, OUT errors jsonb
+)
+LANGUAGE sql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT * FROM cdp.ingest($1::text, $2, $3)
+$$;
+COMMENT ON FUNCTION cdp.ingest(jsonb, text, timestamptz) IS 'As cdp.ingest(text, text, timestamptz), for a payload that is jsonb already';
+
+CREATE FUNCTION cdp.maintain() RETURNS TABLE (task text, done bigint)
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	task := 'partitions made';
+	done := cdp.make_partitions('event', now(), now() + interval '2 months')
+		+ cdp.make_partitions('change', now(), now() + interval '2 months');
+	RETURN NEXT;
+	-- bounded, so that a long pause costs no long transaction
+	task := 'message keys forgotten';
+	WITH old AS (
+		SELECT s.ctid AS row FROM cdp.seen s
+		WHERE s.received_at < now() - current_setting('cdp.dedup_window')::interval
+		LIMIT 50000 FOR UPDATE SKIP LOCKED
+	)
+	DELETE FROM cdp.seen s USING old WHERE s.ctid = old.row;
+	GET DIAGNOSTICS done = ROW_COUNT;
+	RETURN NEXT;
+END
+$$;
+COMMENT ON FUNCTION cdp.maintain() IS 'Housekeeping: make partitions for the next two months, forget message keys older than cdp.dedup_window (50,000 a call). The worker calls it about once a minute; without a worker call it daily';
+
+-- verification: everything derived again from the log and compared
+
+CREATE FUNCTION cdp.verify() RETURNS TABLE (part text, checked bigint, differences bigint)
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	DROP TABLE IF EXISTS pg_temp.cdp_mention;
+	CREATE TEMPORARY TABLE cdp_mention ON COMMIT DROP AS
+		SELECT e.ctid AS event_ctid, e.tableoid AS event_table, e.identifier_id AS anchor, e.occurred_at, e.type,
+			m.ord, m.namespace, m.value, m.entity, i.identifier_id
+		FROM cdp.event e CROSS JOIN LATERAL cdp.message_identifiers(e.type, e.message) m
+		LEFT JOIN cdp.identity i ON i.namespace = m.namespace COLLATE "C" AND i.value = m.value COLLATE "C";
+
+	part := 'identifiers';
+	SELECT count(*), count(*) FILTER (WHERE (i.first_seen_at, i.last_seen_at, i.event_count) IS DISTINCT FROM (d.f, d.l, d.n))
+	INTO checked, differences
+	FROM (SELECT m.identifier_id, min(m.occurred_at) AS f, max(m.occurred_at) AS l, count(*) AS n
+		FROM pg_temp.cdp_mention m GROUP BY m.identifier_id) d
+	FULL JOIN cdp.identity i ON i.identifier_id = d.identifier_id;
+	RETURN NEXT;
+
+	part := 'anchors';
+	SELECT count(*), count(*) FILTER (WHERE m.anchor IS DISTINCT FROM m.identifier_id) INTO checked, differences
+	FROM pg_temp.cdp_mention m WHERE m.ord = 1;
+	RETURN NEXT;
+
+	part := 'links';
+	SELECT count(*), count(*) FILTER (WHERE (k.first_seen_at, k.last_seen_at, k.event_count) IS DISTINCT FROM (d.f, d.l, d.n))
+	INTO checked, differences
+	FROM (
+		SELECT s.strongest AS a, s.identifier_id AS b, min(s.occurred_at) AS f, max(s.occurred_at) AS l, count(*) AS n
+		FROM (SELECT m.*, first_value(m.identifier_id)
+				OVER (PARTITION BY m.event_table, m.event_ctid, m.entity ORDER BY m.ord) AS strongest
+			FROM pg_temp.cdp_mention m) s
+		WHERE s.strongest <> s.identifier_id GROUP BY s.strongest, s.identifier_id
+	) d FULL JOIN cdp.link k ON k.identifier_a = d.a AND k.identifier_b = d.b;
+	RETURN NEXT;
+
+	part := 'people';
+	SELECT count(*), count(*) FILTER (WHERE d.n_profiles <> 1 OR d.n_clusters <> 1) INTO checked, differences
+	FROM (
+		SELECT count(*) OVER (PARTITION BY p.cluster) AS n_profiles, count(*) OVER (PARTITION BY p.profile_id) AS n_clusters
+		FROM (SELECT DISTINCT r.cluster, i.profile_id FROM cdp.resolve_all() r JOIN cdp.identity i USING (identifier_id)) p
+	) d;
+	RETURN NEXT;
+
+	part := 'fragments';
+	SELECT count(*), count(*) FILTER (WHERE f.event_count IS DISTINCT FROM d.n OR f.first_seen_at IS DISTINCT FROM d.f
+		OR f.last_seen_at IS DISTINCT FROM d.l OR f.traits::text IS DISTINCT FROM t.traits::text)
+	INTO checked, differences
+	FROM (SELECT e.identifier_id, count(*) AS n, min(e.occurred_at) AS f, max(e.occurred_at) AS l
+		FROM cdp.event e WHERE e.identifier_id <> 0 GROUP BY e.identifier_id) d
+	LEFT JOIN (SELECT e.identifier_id, cdp.merge_traits(cdp.traits(e.message -> 'traits', e.occurred_at, s.rank)) AS traits
+		FROM cdp.event e JOIN cdp.source s USING (source_id)
+		WHERE e.type = 'identify' AND jsonb_typeof(e.message -> 'traits') = 'object'
+			AND e.message -> 'traits' <> '{}' GROUP BY e.identifier_id) t ON t.identifier_id = d.identifier_id
+	FULL JOIN (SELECT g.* FROM cdp.fragment g JOIN cdp.identity i USING (identifier_id)
+		JOIN cdp.namespace n ON n.name = i.namespace AND n.entity = 'person') f ON f.identifier_id = d.identifier_id
+	WHERE d.identifier_id IS NULL OR f.identifier_id IS NOT NULL OR EXISTS (SELECT FROM cdp.identity i
+		JOIN cdp.namespace n ON n.name = i.namespace AND n.entity = 'person' WHERE i.identifier_id = d.identifier_id);
+	RETURN NEXT;
+
+	part := 'profiles';
+	SELECT count(*), count(*) FILTER (WHERE p.event_count IS DISTINCT FROM coalesce(d.n, 0)
+		OR p.traits::text IS DISTINCT FROM d.traits::text OR p.consents::text IS DISTINCT FROM d.consents::text
+		OR (p.merged_into IS NULL) <> (d.profile_id IS NOT NULL))
+	INTO checked, differences
+	FROM (SELECT i.profile_id, sum(f.event_count) AS n, cdp.merge_traits(f.traits) AS traits,
+			cdp.merge_consents(f.consents) AS consents
+		FROM cdp.identity i LEFT JOIN cdp.fragment f USING (identifier_id) GROUP BY i.profile_id) d
+	FULL JOIN cdp.profile p ON p.profile_id = d.profile_id;
+	RETURN NEXT;
+
+	part := 'memberships';
+	SELECT count(*), count(*) FILTER (WHERE NOT d.is_right) INTO checked, differences
+	FROM (SELECT cdp.matches(p.profile_id, s.predicate) = (m.profile_id IS NOT NULL) AS is_right
+		FROM cdp.segment s CROSS JOIN cdp.profile p
+		LEFT JOIN cdp.membership m ON m.profile_id = p.profile_id AND m.segment = s.name
+		WHERE p.merged_into IS NULL AND p.entity = 'person'
+		UNION ALL
+		SELECT false FROM cdp.membership m LEFT JOIN cdp.profile p ON p.profile_id = m.profile_id
+		WHERE p.profile_id IS NULL OR p.merged_into IS NOT NULL) d;
+	RETURN NEXT;
+	DROP TABLE pg_temp.cdp_mention;
+END
+$$;
+COMMENT ON FUNCTION cdp.verify() IS 'Derive every part again from the log and compare with what is stored: identifiers, anchors, links, people, fragments, profiles, memberships, each with how much was checked and how much differs (0 unless something is broken; memberships also differ while due timers wait for cdp.process()). Reads everything; run it when nobody writes';
+
+CREATE FUNCTION cdp.init_pipeline() RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+SET client_min_messages = warning
+AS $$
+BEGIN
+	CREATE OR REPLACE VIEW cdp.status AS
+		WITH waiting AS (SELECT count(*) AS n, min(received_at) AS oldest FROM cdp.inbox)
+		SELECT 'version' AS name, cdp.version() AS value, 'of the library that is loaded' AS detail
+		UNION ALL
+		SELECT 'backlog', n::text, 'payloads in the inbox' FROM waiting
+		UNION ALL
+		SELECT 'watermark', coalesce(oldest, now())::text, 'what was committed to the inbox before this is processed' FROM waiting
+		UNION ALL
+		SELECT 'lag', coalesce(greatest(now() - oldest, interval '0'), interval '0')::text, 'age of the oldest payload in the inbox' FROM waiting
+		UNION ALL
+		SELECT 'worker', w.state, format('preloaded: %s, pid: %s, last run: %s', w.is_preloaded,
+			coalesce(w.worker_pid::text, 'none'), coalesce(w.last_run_at::text, 'never'))
+		FROM cdp.worker_state() w
+		UNION ALL
+		SELECT 'rejected', count(*)::text, 'messages in cdp.rejected' FROM cdp.rejected
+		UNION ALL
+		SELECT 'timers due', count(*)::text, 'profiles whose segments wait for cdp.process()' FROM cdp.due WHERE due_at <= cdp.clock_now()
+		UNION ALL
+		SELECT 'profiles', count(*)::text, 'live profiles' FROM cdp.profile WHERE merged_into IS NULL
+		UNION ALL
+		SELECT 'slot ' || slot_name, coalesce(wal_status, 'unknown'),
+			format('active: %s, behind by %s', active, pg_size_pretty(CASE WHEN pg_is_in_recovery() THEN NULL
+				ELSE pg_wal_lsn_diff(pg_current_wal_lsn(), confirmed_flush_lsn) END))
+		FROM pg_replication_slots WHERE slot_type = 'logical' AND database = current_database();
+	COMMENT ON VIEW cdp.status IS 'How the platform is doing, a row for each figure';
+	PERFORM cdp.record_version('pipeline', 1);
+END
+$$;
+COMMENT ON FUNCTION cdp.init_pipeline() IS 'Make the status view; part of cdp.init()';

@@ -1,0 +1,103 @@
+-- profile: what is known of a person.
+
+-- type
+
+CREATE TYPE cdp.traits;
+COMMENT ON TYPE cdp.traits IS 'Name -> value (any JSON) with the time and source rank at which it was said; merging keeps the latest of each name, then the highest rank, then the larger value bytewise. Text form: {"plan": {"at": "2026-01-31T09:00:00Z", "rank": 0, "value": "pro"}}';
+
+CREATE FUNCTION cdp.traits_in(cstring) RETURNS cdp.traits
+AS 'MODULE_PATHNAME', 'cdp_traits_in' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION cdp.traits_in(cstring) IS 'Input of traits; error 22P02, which never shows a value';
+CREATE FUNCTION cdp.traits_out(cdp.traits) RETURNS cstring
+AS 'MODULE_PATHNAME', 'cdp_stamped_map_out' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION cdp.traits_out(cdp.traits) IS 'Output of traits: JSON, names sorted bytewise';
+CREATE FUNCTION cdp.traits_recv(internal) RETURNS cdp.traits
+AS 'MODULE_PATHNAME', 'cdp_traits_recv' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION cdp.traits_recv(internal) IS 'Binary input of traits: a version byte (1) and the text form, checked as text is';
+CREATE FUNCTION cdp.traits_send(cdp.traits) RETURNS bytea
+AS 'MODULE_PATHNAME', 'cdp_stamped_map_send' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION cdp.traits_send(cdp.traits) IS 'Binary output of traits: a version byte (1) and the text form';
+
+CREATE TYPE cdp.traits (
+	INPUT = cdp.traits_in, OUTPUT = cdp.traits_out, RECEIVE = cdp.traits_recv, SEND = cdp.traits_send,
+	INTERNALLENGTH = VARIABLE, ALIGNMENT = double, STORAGE = extended
+);
+
+-- functions
+
+CREATE FUNCTION cdp.traits(object jsonb, at timestamptz, rank integer DEFAULT 0) RETURNS cdp.traits
+AS 'MODULE_PATHNAME', 'cdp_traits_of' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION cdp.traits(jsonb, timestamptz, integer) IS 'The members of a JSON object as traits, all said at one instant by a source of one rank. Errors 22023, 22003';
+CREATE FUNCTION cdp.merge(a cdp.traits, b cdp.traits) RETURNS cdp.traits
+AS 'MODULE_PATHNAME', 'cdp_traits_merge' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION cdp.merge(cdp.traits, cdp.traits) IS 'Two traits as one: name by name the one that wins; commutative, associative, idempotent';
+CREATE FUNCTION cdp.is_same(a cdp.traits, b cdp.traits) RETURNS boolean
+AS 'MODULE_PATHNAME', 'cdp_stamped_map_eq' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION cdp.is_same(cdp.traits, cdp.traits) IS 'Whether two traits agree in every name, value, time and rank';
+CREATE FUNCTION cdp.to_jsonb(traits cdp.traits) RETURNS jsonb
+AS 'MODULE_PATHNAME', 'cdp_stamped_map_to_jsonb' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION cdp.to_jsonb(cdp.traits) IS 'Traits as a JSON object of name and value; what was unset (null) is left out';
+CREATE CAST (cdp.traits AS jsonb) WITH FUNCTION cdp.to_jsonb(cdp.traits) AS ASSIGNMENT;
+COMMENT ON CAST (cdp.traits AS jsonb) IS 'Name and value; what was unset is left out';
+
+CREATE AGGREGATE cdp.merge_traits(cdp.traits) (
+	SFUNC = cdp.merge, STYPE = cdp.traits, COMBINEFUNC = cdp.merge, PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE cdp.merge_traits(cdp.traits) IS 'Many traits as one, in any order; null of nothing';
+
+CREATE FUNCTION cdp.profile(identifier cdp.identifier) RETURNS jsonb
+AS 'MODULE_PATHNAME', 'cdp_profile_by_identifier' LANGUAGE C STABLE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION cdp.profile(cdp.identifier) IS 'Everything known of whom an identifier belongs to: {profile_id, entity, traits, consents, identifiers, segments, first_seen_at, last_seen_at, event_count}; null when nobody was ever known by it. Error 42704 when there is no such namespace';
+CREATE FUNCTION cdp.profile(profile_id bigint) RETURNS jsonb
+AS 'MODULE_PATHNAME', 'cdp_profile_by_id' LANGUAGE C STABLE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION cdp.profile(bigint) IS 'Everything known of the profile that a profile id, however old, stands for now; null when it was never given out';
+
+CREATE FUNCTION cdp.timeline(profile_id bigint)
+RETURNS TABLE (occurred_at timestamptz, type text, name text, source text, anchor cdp.identifier, message_id text, message jsonb)
+LANGUAGE sql STABLE STRICT PARALLEL UNSAFE ROWS 100
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT e.occurred_at, e.type, e.name, s.name, cdp.identifier(i.namespace, i.value), e.message_id, e.message
+	FROM cdp.identity i
+	JOIN cdp.event e ON e.identifier_id = i.identifier_id
+	JOIN cdp.source s ON s.source_id = e.source_id
+	WHERE i.profile_id = cdp.profile_id(timeline.profile_id)
+	ORDER BY e.occurred_at, e.message_id
+$$;
+COMMENT ON FUNCTION cdp.timeline(bigint) IS 'All events of a profile, oldest first, whichever of its identifiers they came by; the profile id may be an old one';
+
+-- tables and views
+
+CREATE FUNCTION cdp.init_profile() RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+SET client_min_messages = warning
+AS $$
+BEGIN
+	CREATE TABLE IF NOT EXISTS cdp.fragment (
+		identifier_id bigint NOT NULL CONSTRAINT fragment_pkey PRIMARY KEY,
+		traits cdp.traits,
+		consents cdp.consent_state,
+		first_seen_at timestamptz,
+		last_seen_at timestamptz,
+		event_count bigint NOT NULL DEFAULT 0
+	) WITH (fillfactor = 80);
+	COMMENT ON TABLE cdp.fragment IS 'What the events anchored to an identifier say; a profile is the fold of its identifiers'' fragments';
+
+	ALTER TABLE cdp.profile
+		ADD COLUMN IF NOT EXISTS traits cdp.traits,
+		ADD COLUMN IF NOT EXISTS consents cdp.consent_state,
+		ADD COLUMN IF NOT EXISTS first_seen_at timestamptz,
+		ADD COLUMN IF NOT EXISTS last_seen_at timestamptz,
+		ADD COLUMN IF NOT EXISTS event_count bigint NOT NULL DEFAULT 0;
+	COMMENT ON COLUMN cdp.profile.traits IS 'The fold of the fragments; null of a profile merged away';
+	COMMENT ON COLUMN cdp.profile.consents IS 'The fold of the fragments; null of a profile merged away';
+
+	CREATE OR REPLACE VIEW cdp.profiles AS
+		SELECT profile_id, entity, coalesce(cdp.to_jsonb(traits), '{}') AS traits, first_seen_at, last_seen_at, event_count
+		FROM cdp.profile WHERE merged_into IS NULL;
+	COMMENT ON VIEW cdp.profiles IS 'Everyone: a row for each live profile';
+	PERFORM cdp.record_version('profile', 1);
+END
+$$;
+COMMENT ON FUNCTION cdp.init_profile() IS 'Make the table of fragments and the profile''s columns for what is known; part of cdp.init()';

@@ -1,0 +1,154 @@
+/*
+ * collect.c
+ *		Consents out of messages: context.consent.categoryPreferences {category: boolean}.
+ *
+ * They are kept with the message's anchor.  The ledger gets a row when an identifier's
+ * consent changes, not for every message that repeats it.
+ */
+#include "postgres.h"
+
+#include "consent/consent.h"
+#include "consent/consents.h"
+#include "catalog/pg_type.h"
+
+CDP_QUERY(read_states,
+		  "SELECT k.ord, f.consents FROM unnest($1) WITH ORDINALITY AS k (id, ord) "
+		  "JOIN cdp.fragment f ON f.identifier_id = k.id WHERE f.consents IS NOT NULL",
+		  "int8[]");
+CDP_QUERY(append_ledger,
+		  "INSERT INTO cdp.consent (identifier_id, category, is_granted, occurred_at, recorded_at) "
+		  "SELECT *, $5 FROM unnest($1, $2, $3, $4)",
+		  "int8[],text[],bool[],timestamptz[],timestamptz");
+
+/* Gather one message's preferences. */
+static void
+gather(CdpGatherer *gatherer, const CdpMessage *m, const Jsonb *granted, const Jsonb *refused)
+{
+	static char *path[] = {"context", "consent", "categoryPreferences"};
+	CdpJsonValue preferences = cdp_message_path(m, path, 3);
+	const CdpJsonNode *nodes;
+
+	if (m->anchor < 0 || !cdp_json_is(preferences, CDP_JSON_OBJECT))
+		return;
+	nodes = preferences.json->nodes;
+	for (uint32 at = preferences.node + 1; at < nodes[preferences.node].next; at = nodes[at + 1].next)
+	{
+		CdpJsonValue key = {preferences.json, at};
+		CdpJsonValue value = {preferences.json, at + 1};
+		CdpStampedEntry entry = {.at = m->occurred_at};
+
+		if (cdp_json_is(value, CDP_JSON_TRUE))
+			entry.value = granted;
+		else if (cdp_json_is(value, CDP_JSON_FALSE))
+			entry.value = refused;
+		else
+			continue;
+		entry.name = cdp_json_string(key, &entry.name_length);
+		cdp_gather(gatherer, m->anchor, entry);
+	}
+}
+
+static Jsonb *
+make_boolean(bool b)
+{
+	JsonbValue value = {.type = jbvBool};
+
+	value.val.boolean = b;
+	return JsonbValueToJsonb(&value);
+}
+
+static void
+take_consents(void *arg, int key, CdpStamped *map)
+{
+	CdpBatch *batch = arg;
+
+	batch->identifiers[key].consents = map;
+}
+
+/* The states stored so far of the identifiers that say something now. */
+static CdpStamped **
+read_known(CdpBatch *batch)
+{
+	CdpStamped **known = palloc0(sizeof(CdpStamped *) * (Size) Max(1, batch->n_identifiers));
+	int *owner = palloc(sizeof(int) * (Size) Max(1, batch->n_identifiers));
+	CdpColumn *ids = cdp_column(INT8OID, 64);
+	Datum arguments[1];
+	uint64 n;
+
+	for (int i = 0; i < batch->n_identifiers; i++)
+	{
+		if (batch->identifiers[i].consents == NULL)
+			continue;
+		owner[ids->n] = i;
+		cdp_column_add(ids, Int64GetDatum(batch->identifiers[i].identifier_id));
+	}
+	arguments[0] = cdp_column_array(ids);
+	n = cdp_run(&read_states, arguments, NULL);
+	for (uint64 row = 0; row < n; row++)
+	{
+		bool isnull;
+		Datum map = cdp_result_datum(row, 2, &isnull);
+
+		known[owner[cdp_result_int64(row, 1, 0) - 1]] = (CdpStamped *) PG_DETOAST_DATUM_COPY(map);
+	}
+	cdp_done();
+	return known;
+}
+
+/* Write a row for each consent that is another than before. */
+static void
+write_ledger(CdpBatch *batch, CdpStamped **known)
+{
+	CdpColumn *ids = cdp_column(INT8OID, 64);
+	CdpColumn *categories = cdp_column(TEXTOID, 64);
+	CdpColumn *granted = cdp_column(BOOLOID, 64);
+	CdpColumn *times = cdp_column(TIMESTAMPTZOID, 64);
+	Datum arguments[5];
+
+	for (int i = 0; i < batch->n_identifiers; i++)
+	{
+		const CdpStamped *map = batch->identifiers[i].consents;
+
+		for (int j = 0; map != NULL && j < cdp_stamped_count(map); j++)
+		{
+			CdpStampedEntry now = cdp_stamped_entry(map, j);
+			CdpStampedEntry before;
+
+			if (known[i] != NULL && cdp_stamped_find(known[i], now.name, now.name_length, &before) &&
+				(before.at > now.at || cdp_consent_is_granted(&before) == cdp_consent_is_granted(&now) ||
+				 (before.at == now.at && !cdp_consent_is_granted(&before))))
+				continue;
+			cdp_column_add(ids, Int64GetDatum(batch->identifiers[i].identifier_id));
+			cdp_column_add_text(categories, now.name, now.name_length);
+			cdp_column_add(granted, BoolGetDatum(cdp_consent_is_granted(&now)));
+			cdp_column_add(times, TimestampTzGetDatum(now.at));
+		}
+	}
+	if (ids->n == 0)
+		return;
+	arguments[0] = cdp_column_array(ids);
+	arguments[1] = cdp_column_array(categories);
+	arguments[2] = cdp_column_array(granted);
+	arguments[3] = cdp_column_array(times);
+	arguments[4] = TimestampTzGetDatum(batch->now);
+	cdp_run(&append_ledger, arguments, NULL);
+	cdp_done();
+}
+
+void
+cdp_consent_collect(CdpBatch *batch)
+{
+	MemoryContext old = MemoryContextSwitchTo(batch->context);
+	CdpGatherer gatherer = {0};
+	Jsonb *granted = make_boolean(true);
+	Jsonb *refused = make_boolean(false);
+
+	for (int i = 0; i < batch->n_messages; i++)
+		gather(&gatherer, &batch->messages[i], granted, refused);
+	if (gatherer.n > 0)
+	{
+		cdp_gather_build(&gatherer, cdp_consent_tie, take_consents, batch);
+		write_ledger(batch, read_known(batch));
+	}
+	MemoryContextSwitchTo(old);
+}

@@ -1,0 +1,223 @@
+/*
+ * process.c
+ *		The corridor: a batch walks through the house once and never turns back.
+ *
+ * Everything happens in the caller's transaction: messages, people, segments and the
+ * outgoing changes become visible together, or none of them does.
+ *
+ * One batch consumer works at a time (advisory lock); any number of sessions ingest
+ * immediately beside it.  Locks are taken in one order by all: message keys sorted,
+ * identifiers sorted, profiles sorted; what comes after is guarded by the profiles.
+ */
+#include "postgres.h"
+
+#include "activation/activation.h"
+#include "base/base.h"
+#include "consent/consent.h"
+#include "event/event.h"
+#include "identity/identity.h"
+#include "profile/profile.h"
+#include "segment/segment.h"
+
+#include "access/htup_details.h"
+#include "access/xlog.h"
+#include "catalog/pg_type.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "portability/instr_time.h"
+#include "utils/builtins.h"
+
+PG_FUNCTION_INFO_V1(cdp_process);
+PG_FUNCTION_INFO_V1(cdp_ingest);
+
+typedef struct Stage
+{
+	const char *name;
+	void (*run)(CdpBatch *batch);
+} Stage;
+
+static const Stage stages[] = {
+	{"claim", cdp_event_claim},				/* inbox rows, or the caller's message */
+	{"parse", cdp_event_parse},				/* payloads to messages, envelopes opened */
+	{"validate", cdp_event_validate},		/* the Segment specification, time, identifiers */
+	{"deduplicate", cdp_event_deduplicate}, /* each message id once */
+	{"identify", cdp_identity_identify},	/* identifiers found or made */
+	{"resolve", cdp_identity_resolve},		/* links; who is who */
+	{"store", cdp_event_store},				/* the event log */
+	{"consent", cdp_consent_collect},		/* what people allow */
+	{"fold", cdp_profile_fold},				/* what is known of them */
+	{"evaluate", cdp_segment_evaluate},		/* who enters and leaves which segment */
+	{"emit", cdp_activation_emit},			/* the change log */
+	{"reject", cdp_event_reject},			/* what could not be taken, and why */
+};
+
+CDP_QUERY(lock_consumer, "SELECT pg_advisory_xact_lock(hashtext('cdp.process'), 0)", "");
+CDP_QUERY(store_payload, "INSERT INTO cdp.inbox (received_at, source, payload) VALUES ($1, coalesce($2, 'default'), $3)",
+		  "timestamptz,text,text");
+
+/* Walk a batch through the stages from one on. */
+static void
+walk(CdpBatch *batch, int first_stage)
+{
+	StringInfoData times;
+
+	if (cdp_log_stage_times)
+		initStringInfo(&times);
+	batch->namespaces = cdp_namespaces_load();
+	for (int i = first_stage; i < (int) lengthof(stages); i++)
+	{
+		instr_time start, end;
+
+		CHECK_FOR_INTERRUPTS();
+		INSTR_TIME_SET_CURRENT(start);
+		stages[i].run(batch);
+		INSTR_TIME_SET_CURRENT(end);
+		INSTR_TIME_SUBTRACT(end, start);
+		if (cdp_log_stage_times)
+			appendStringInfo(&times, " %s=%.0f", stages[i].name, (double) INSTR_TIME_GET_MICROSEC(end));
+	}
+	if (cdp_log_stage_times)
+		ereport(LOG, (errmsg("cdp batch: messages=" INT64_FORMAT " microseconds:%s", batch->received, times.data)));
+}
+
+/* Make an empty batch in a memory context of its own. */
+static CdpBatch *
+begin_batch(int max)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "cdp pipeline batch", ALLOCSET_DEFAULT_SIZES);
+	CdpBatch *batch = MemoryContextAllocZero(context, sizeof(CdpBatch));
+
+	batch->context = context;
+	batch->now = cdp_now();
+	batch->max = max;
+	return batch;
+}
+
+/* What must hold before anything is processed. */
+static void
+check_ready(void)
+{
+	if (RecoveryInProgress())
+		ereport(ERROR, (errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION), errmsg("cannot process messages during recovery"),
+						errhint("Connect to the primary server.")));
+	cdp_require_init();
+}
+
+static HeapTuple
+make_row(FunctionCallInfo fcinfo, Datum *values, bool *nulls)
+{
+	TupleDesc descriptor;
+
+	if (get_call_result_type(fcinfo, NULL, &descriptor) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	return heap_form_tuple(BlessTupleDesc(descriptor), values, nulls);
+}
+
+/* cdp.process(max) */
+Datum
+cdp_process(PG_FUNCTION_ARGS)
+{
+	int max = PG_GETARG_INT32(0);
+	Datum values[8];
+	bool nulls[8] = {false};
+	CdpBatch *batch;
+
+	if (max < 1)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("max must be at least 1"),
+						errhint("It is the number of inbox rows to take at most; leave it out for 10000.")));
+	check_ready();
+	batch = begin_batch(max);
+	SPI_connect();
+	cdp_run(&lock_consumer, NULL, NULL);
+	cdp_done();
+	walk(batch, 0);
+	SPI_finish();
+
+	values[0] = Int64GetDatum(batch->received);
+	values[1] = Int64GetDatum(batch->n_messages);
+	values[2] = Int64GetDatum(batch->duplicates);
+	values[3] = Int64GetDatum(batch->rejected);
+	values[4] = Int64GetDatum(batch->merges);
+	values[5] = Int64GetDatum(batch->splits);
+	values[6] = Int64GetDatum(batch->entered);
+	values[7] = Int64GetDatum(batch->exited);
+	MemoryContextDelete(batch->context);
+	PG_RETURN_DATUM(HeapTupleGetDatum(make_row(fcinfo, values, nulls)));
+}
+
+/* The rejections of a batch as [{"reason": .., "detail": ..}]. */
+static Jsonb *
+list_errors(const CdpBatch *batch)
+{
+	JsonbParseState *state = NULL;
+	JsonbValue *result;
+
+	pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
+	for (int i = 0; i < batch->n_rejections; i++)
+	{
+		const char *pairs[2][2] = {{"reason", batch->rejections[i].reason}, {"detail", batch->rejections[i].detail}};
+
+		pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+		for (int j = 0; j < 2; j++)
+		{
+			JsonbValue key = {.type = jbvString};
+			JsonbValue value = {.type = jbvString};
+
+			key.val.string.val = unconstify(char *, pairs[j][0]);
+			key.val.string.len = strlen(pairs[j][0]);
+			value.val.string.val = unconstify(char *, pairs[j][1]);
+			value.val.string.len = strlen(pairs[j][1]);
+			pushJsonbValue(&state, WJB_KEY, &key);
+			pushJsonbValue(&state, WJB_VALUE, &value);
+		}
+		pushJsonbValue(&state, WJB_END_OBJECT, NULL);
+	}
+	result = pushJsonbValue(&state, WJB_END_ARRAY, NULL);
+	return JsonbValueToJsonb(result);
+}
+
+/* cdp.ingest(payload, source, received_at) */
+Datum
+cdp_ingest(PG_FUNCTION_ARGS)
+{
+	CdpBatch *batch;
+	TimestampTz received_at;
+	char *payload;
+	char *source;
+	Datum values[5];
+	bool nulls[5] = {false};
+
+	if (PG_ARGISNULL(0))
+		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("payload must not be null")));
+	check_ready();
+	payload = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	source = PG_ARGISNULL(1) ? pstrdup("default") : text_to_cstring(PG_GETARG_TEXT_PP(1));
+	if (*source == '\0' || strlen(source) > CDP_MAX_NAMESPACE_BYTES)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_NAME), errmsg("invalid name for a source"),
+						errhint("A source's name has 1 to %d bytes.", CDP_MAX_NAMESPACE_BYTES)));
+	batch = begin_batch(1);
+	received_at = PG_ARGISNULL(2) ? batch->now : PG_GETARG_TIMESTAMPTZ(2);
+	SPI_connect();
+	if (cdp_process_immediately)
+	{
+		cdp_event_take(batch, payload, strlen(payload), source, received_at);
+		walk(batch, 1);
+	}
+	else
+	{
+		Datum arguments[3] = {TimestampTzGetDatum(received_at), CStringGetTextDatum(source), PG_GETARG_DATUM(0)};
+
+		cdp_run(&store_payload, arguments, NULL);
+		cdp_done();
+	}
+	SPI_finish();
+
+	values[0] = Int64GetDatum(batch->received);
+	values[1] = Int64GetDatum(batch->n_messages);
+	values[2] = Int64GetDatum(batch->duplicates);
+	values[3] = Int64GetDatum(batch->rejected);
+	nulls[4] = batch->n_rejections == 0;
+	values[4] = nulls[4] ? (Datum) 0 : JsonbPGetDatum(list_errors(batch));
+	MemoryContextDelete(batch->context);
+	PG_RETURN_DATUM(HeapTupleGetDatum(make_row(fcinfo, values, nulls)));
+}

@@ -1,0 +1,906 @@
+/*
+ * evaluate.c
+ *		The pure part of the room: trees to programs, programs to truth.
+ *
+ * An event at t counts in a window from t + delay until t + expiry, so the number
+ * of events in a window is a step function of the clock.  Its next step that makes
+ * a difference is found by binary search where events can only leave, and by a
+ * merge of those that enter with those that leave otherwise.  Groups combine the
+ * instants of their conditions tightly: a false "and" can become true only after
+ * the last of its false conditions has changed, so it waits for that one.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_collation.h"
+#include "common/int.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "regex/regex.h"
+#include "segment/predicate.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+PG_FUNCTION_INFO_V1(cdp_evaluate_predicate);
+
+#define NEVER DT_NOEND
+#define MAX_COUNT PG_INT64_MAX
+#define LARGE_COUNT (PG_INT64_MAX / 2) /* stands for larger constants: no count gets there */
+
+/* --- Compiling --- */
+
+typedef struct Program
+{
+	StringInfoData bytes;
+	uint16 n_nodes; /* emitted */
+} Program;
+
+#define PROGRAM_NODE(program, i) (&((CdpPredicate *) (program)->bytes.data)->nodes[i])
+
+/* Count the nodes of a tree */
+static int
+count_nodes(const CdpNode *node)
+{
+	int n = 1;
+	ListCell *cell;
+
+	foreach (cell, node->children)
+		n += count_nodes(lfirst(cell));
+	return n;
+}
+
+/* Append bytes at a multiple of 8; returns their offset */
+static uint32
+append_aligned(Program *program, const void *bytes, int length)
+{
+	uint32 offset;
+
+	while (program->bytes.len % 8 != 0)
+		appendStringInfoCharMacro(&program->bytes, '\0');
+	offset = program->bytes.len;
+	appendBinaryStringInfo(&program->bytes, bytes, length);
+	return offset;
+}
+
+/* Append the constants of a trait's test */
+static void
+emit_constants(Program *program, int index, const CdpNode *leaf)
+{
+	int n = list_length(leaf->values);
+	CdpConstant *constants = palloc0(Max(n, 1) * sizeof(CdpConstant));
+	ListCell *cell;
+	uint32 offset;
+
+	foreach (cell, leaf->values)
+	{
+		const CdpLiteral *literal = lfirst(cell);
+		CdpConstant *constant = &constants[foreach_current_index(cell)];
+		text *string;
+
+		constant->kind = literal->kind;
+		if (literal->kind == CDP_NUMBER)
+			constant->offset = append_aligned(program, literal->number, VARSIZE(literal->number));
+		else if (literal->kind == CDP_STRING)
+		{
+			string = cstring_to_text(leaf->op == CDP_MATCHES ? cdp_predicate_regex(literal->text) : literal->text);
+			constant->offset = append_aligned(program, string, VARSIZE(string));
+		}
+	}
+	offset = append_aligned(program, constants, n * sizeof(CdpConstant));
+	PROGRAM_NODE(program, index)->values = offset;
+	PROGRAM_NODE(program, index)->n_values = n;
+}
+
+/* Round a number down to a count, with everything out of range as -1 or LARGE_COUNT */
+static int64
+floor_count(Numeric number)
+{
+	char *digits = DatumGetCString(
+		DirectFunctionCall1(numeric_out, DirectFunctionCall1(numeric_floor, NumericGetDatum(number))));
+
+	if (digits[0] == '-')
+		return -1;
+	return strlen(digits) > 18 ? LARGE_COUNT : strtoll(digits, NULL, 10);
+}
+
+/* Round a number up likewise */
+static int64
+ceil_count(Numeric number)
+{
+	Datum minus = DirectFunctionCall1(numeric_uminus, NumericGetDatum(number));
+	char *digits = DatumGetCString(DirectFunctionCall1(numeric_out, DirectFunctionCall1(numeric_floor, minus)));
+
+	if (digits[0] != '-')
+		return 0; /* not above zero, and no count is below */
+	return strlen(digits) > 19 ? LARGE_COUNT : strtoll(digits + 1, NULL, 10);
+}
+
+/* Order intervals by their beginning */
+static int
+compare_intervals(const void *a, const void *b)
+{
+	int64 x = ((const CdpInterval *) a)->first;
+	int64 y = ((const CdpInterval *) b)->first;
+
+	return x < y ? -1 : x > y;
+}
+
+/* Write what a positive operator accepts as intervals, sorted and apart; returns how many */
+static int
+accepted_counts(CdpOperator op, List *values, CdpInterval *intervals)
+{
+	ListCell *cell;
+	int n = 0;
+	int merged = 0;
+
+	foreach (cell, values)
+	{
+		Numeric number = ((CdpLiteral *) lfirst(cell))->number;
+		CdpInterval interval = {ceil_count(number), floor_count(number)}; /* empty unless whole */
+
+		if (op == CDP_LESS || op == CDP_LESS_EQUAL)
+			interval = (CdpInterval){0, op == CDP_LESS ? interval.first - 1 : interval.last};
+		else if (op == CDP_GREATER || op == CDP_GREATER_EQUAL)
+			interval = (CdpInterval){op == CDP_GREATER ? interval.last + 1 : interval.first, MAX_COUNT};
+		else if (op == CDP_BETWEEN)
+			interval.last = floor_count(((CdpLiteral *) lsecond(values))->number);
+		if (interval.first <= interval.last)
+			intervals[n++] = interval;
+		if (op == CDP_BETWEEN)
+			break;
+	}
+	qsort(intervals, n, sizeof(CdpInterval), compare_intervals);
+	for (int i = 0; i < n; i++)
+	{
+		if (merged > 0 && intervals[i].first <= intervals[merged - 1].last + 1)
+			intervals[merged - 1].last = Max(intervals[merged - 1].last, intervals[i].last);
+		else
+			intervals[merged++] = intervals[i];
+	}
+	return merged;
+}
+
+/* Replace intervals by the gaps between them; there is room for one more; returns how many */
+static int
+complement(CdpInterval *intervals, int n)
+{
+	int64 from = 0;
+	int gaps = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		CdpInterval interval = intervals[i];
+
+		if (interval.first > from)
+			intervals[gaps++] = (CdpInterval){from, interval.first - 1};
+		from = interval.last + 1;
+	}
+	intervals[gaps++] = (CdpInterval){from, MAX_COUNT};
+	return gaps;
+}
+
+/* Append the counts that a count's test accepts, and its window */
+static void
+emit_count(Program *program, int index, const CdpNode *leaf)
+{
+	CdpInterval *intervals = palloc0((list_length(leaf->values) + 1) * sizeof(CdpInterval));
+	bool is_negative = leaf->op == CDP_NOT_EQUAL || leaf->op == CDP_NOT_IN;
+	int n = accepted_counts(is_negative ? CDP_IN : leaf->op, leaf->values, intervals);
+	const CdpWindow *window = &leaf->window;
+	CdpProgramNode *node;
+	uint32 offset;
+
+	if (is_negative)
+		n = complement(intervals, n);
+	offset = append_aligned(program, intervals, n * sizeof(CdpInterval));
+	node = PROGRAM_NODE(program, index);
+	node->values = offset;
+	node->n_values = n;
+	node->window = window->kind;
+	if (window->kind == CDP_ROLLING)
+	{
+		node->near = window->near.microseconds;
+		node->far = window->far.microseconds;
+	}
+	else if (window->kind == CDP_ABSOLUTE)
+	{
+		node->near = window->since.text == NULL ? DT_NOBEGIN : window->since.at;
+		node->far = window->until.text == NULL ? DT_NOEND : window->until.at;
+	}
+}
+
+/* Append a condition and those inside it */
+static void
+emit_node(Program *program, const CdpNode *tree)
+{
+	int index = program->n_nodes++;
+	uint32 offset;
+	ListCell *cell;
+
+	PROGRAM_NODE(program, index)->kind = tree->kind;
+	PROGRAM_NODE(program, index)->op = tree->op;
+	if (tree->kind == CDP_TRAIT)
+	{
+		emit_constants(program, index, tree);
+		PROGRAM_NODE(program, index)->far = tree->duration.microseconds;
+	}
+	else if (tree->kind == CDP_COUNT)
+		emit_count(program, index, tree);
+	if (tree->name != NULL)
+	{
+		offset = append_aligned(program, tree->name, strlen(tree->name));
+		PROGRAM_NODE(program, index)->name = offset;
+		PROGRAM_NODE(program, index)->name_length = strlen(tree->name);
+	}
+	foreach (cell, tree->children)
+		emit_node(program, lfirst(cell));
+	PROGRAM_NODE(program, index)->end = program->n_nodes;
+}
+
+/* Make a value of a tree and its canonical text */
+CdpPredicate *
+cdp_predicate_compile(const CdpNode *tree, const char *text, int text_length)
+{
+	Program program = {.n_nodes = 0};
+	Size size = offsetof(CdpPredicate, nodes) + count_nodes(tree) * sizeof(CdpProgramNode);
+	CdpPredicate *predicate;
+	uint32 offset;
+
+	initStringInfo(&program.bytes);
+	enlargeStringInfo(&program.bytes, size);
+	memset(program.bytes.data, 0, size);
+	program.bytes.len = size;
+	emit_node(&program, tree);
+	offset = append_aligned(&program, text, text_length);
+	predicate = (CdpPredicate *) program.bytes.data;
+	predicate->version = CDP_PREDICATE_VERSION;
+	predicate->n_nodes = program.n_nodes;
+	predicate->text = offset;
+	predicate->text_length = text_length;
+	SET_VARSIZE(predicate, program.bytes.len);
+	return predicate;
+}
+
+/* --- Traits --- */
+
+typedef enum ValueKind
+{
+	VALUE_NONE,
+	VALUE_STRING,
+	VALUE_NUMBER,
+	VALUE_BOOLEAN,
+	VALUE_ARRAY,
+	VALUE_OBJECT
+} ValueKind;
+
+/* A trait's value, as it lies in the map or array */
+typedef struct Value
+{
+	ValueKind kind;
+	const char *text;
+	int length;
+	Numeric number;
+	bool boolean;
+	const JsonbContainer *array;
+} Value;
+
+/* Read one entry of a container, without copying */
+static Value
+read_entry(const JsonbContainer *container, int index)
+{
+	const char *base = (const char *) &container->children[JsonContainerSize(container)];
+	JEntry entry = container->children[index];
+	uint32 offset = getJsonbOffset(container, index);
+	Value value = {VALUE_OBJECT};
+
+	if (JBE_ISSTRING(entry))
+		value = (Value){.kind = VALUE_STRING, .text = base + offset, .length = getJsonbLength(container, index)};
+	else if (JBE_ISNUMERIC(entry))
+		value = (Value){.kind = VALUE_NUMBER, .number = (Numeric) (base + INTALIGN(offset))};
+	else if (JBE_ISBOOL(entry))
+		value = (Value){.kind = VALUE_BOOLEAN, .boolean = JBE_ISBOOL_TRUE(entry)};
+	else if (JBE_ISNULL(entry))
+		value.kind = VALUE_NONE;
+	return value;
+}
+
+/* Look up a trait; a missing one and JSON's null are VALUE_NONE */
+static Value
+find_trait(const CdpPredicate *predicate, const CdpProgramNode *leaf, const CdpSubject *subject)
+{
+	CdpStampedEntry entry;
+
+	if (subject->traits == NULL ||
+		!cdp_stamped_find(subject->traits, (const char *) predicate + leaf->name, leaf->name_length, &entry))
+		return (Value){VALUE_NONE};
+	if (JB_ROOT_IS_SCALAR(entry.value))
+		return read_entry(&entry.value->root, 0);
+	return (Value){.kind = JB_ROOT_IS_ARRAY(entry.value) ? VALUE_ARRAY : VALUE_OBJECT, .array = &entry.value->root};
+}
+
+/* Say whether a value is of a constant's kind, and if so how they compare (booleans: 0 or not) */
+static bool
+compare_value(const CdpPredicate *predicate, const Value *value, const CdpConstant *constant, int *order)
+{
+	const char *pointer = (const char *) predicate + constant->offset;
+
+	switch ((CdpLiteralKind) constant->kind)
+	{
+		case CDP_STRING:
+			if (value->kind == VALUE_STRING)
+				*order = cdp_compare_names(value->text, value->length, VARDATA(pointer), VARSIZE(pointer) - VARHDRSZ);
+			return value->kind == VALUE_STRING;
+		case CDP_NUMBER:
+			if (value->kind == VALUE_NUMBER)
+				*order = DatumGetInt32(
+					DirectFunctionCall2(numeric_cmp, NumericGetDatum(value->number), PointerGetDatum(pointer)));
+			return value->kind == VALUE_NUMBER;
+		case CDP_FALSE:
+		case CDP_TRUE:
+			*order = value->boolean != (constant->kind == CDP_TRUE);
+			return value->kind == VALUE_BOOLEAN;
+	}
+	return false;
+}
+
+/* Say whether a value equals a constant */
+static bool
+equals(const CdpPredicate *predicate, const Value *value, const CdpConstant *constant)
+{
+	int order;
+
+	return compare_value(predicate, value, constant, &order) && order == 0;
+}
+
+/* Say whether a value equals one of the leaf's constants */
+static bool
+equals_any(const CdpPredicate *predicate, const CdpProgramNode *leaf, const Value *value)
+{
+	const CdpConstant *constants = (const CdpConstant *) ((const char *) predicate + leaf->values);
+
+	for (int i = 0; i < leaf->n_values; i++)
+	{
+		if (equals(predicate, value, &constants[i]))
+			return true;
+	}
+	return false;
+}
+
+/* Test a value by <, <=, > or >=, which only numbers and strings have */
+static bool
+is_ordered(const CdpPredicate *predicate, CdpOperator op, const Value *value, const CdpConstant *constant)
+{
+	int order;
+
+	if (value->kind == VALUE_BOOLEAN || !compare_value(predicate, value, constant, &order))
+		return false;
+	return op == CDP_LESS ? order < 0 : op == CDP_LESS_EQUAL ? order <= 0 : op == CDP_GREATER ? order > 0 : order >= 0;
+}
+
+/* Say whether bytes occur in others */
+static bool
+has_substring(const char *text, int length, const char *part, int part_length)
+{
+	const char *end = text + length - part_length;
+
+	if (part_length == 0)
+		return true;
+	for (; text <= end; text++)
+	{
+		text = memchr(text, part[0], end - text + 1);
+		if (text == NULL)
+			return false;
+		if (memcmp(text, part, part_length) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Test a value by contains: part of a string, or an element of an array */
+static bool
+contains(const CdpPredicate *predicate, const Value *value, const CdpConstant *constant)
+{
+	const char *part = (const char *) predicate + constant->offset;
+
+	if (value->kind == VALUE_STRING)
+		return constant->kind == CDP_STRING &&
+			   has_substring(value->text, value->length, VARDATA(part), VARSIZE(part) - VARHDRSZ);
+	if (value->kind != VALUE_ARRAY)
+		return false;
+	for (int i = 0; i < JsonContainerSize(value->array); i++)
+	{
+		Value element = read_entry(value->array, i);
+
+		if (equals(predicate, &element, constant))
+			return true;
+	}
+	return false;
+}
+
+/* Test a string by its beginning, its end or a pattern */
+static bool
+is_like(const CdpPredicate *predicate, CdpOperator op, const Value *value, const CdpConstant *constant)
+{
+	const char *pattern = (const char *) predicate + constant->offset;
+	int length = VARSIZE(pattern) - VARHDRSZ;
+
+	if (value->kind != VALUE_STRING)
+		return false;
+	if (op == CDP_MATCHES)
+		return RE_compile_and_execute((text *) pattern, unconstify(char *, value->text), value->length,
+									  REG_ADVANCED | REG_NOSUB, DEFAULT_COLLATION_OID, 0, NULL);
+	if (length > value->length)
+		return false;
+	return memcmp(op == CDP_STARTS_WITH ? value->text : value->text + value->length - length, VARDATA(pattern), length) == 0;
+}
+
+/* Add to an instant; what leaves the range of timestamps never comes */
+static inline TimestampTz
+later(TimestampTz at, int64 microseconds)
+{
+	TimestampTz result;
+
+	return pg_add_s64_overflow(at, microseconds, &result) ? NEVER : result;
+}
+
+/* Test a date trait against the clock: within last (now - far, now], within next (now, now + far] */
+static bool
+is_near(const CdpProgramNode *leaf, const Value *value, TimestampTz now, TimestampTz *next_change)
+{
+	TimestampTz at;
+	TimestampTz from;
+	TimestampTz until;
+
+	if (value->kind != VALUE_STRING || !cdp_parse_timestamp(value->text, value->length, &at))
+		return false;
+	from = leaf->op == CDP_WITHIN_LAST ? at : at - leaf->far;
+	until = leaf->op == CDP_WITHIN_LAST ? later(at, leaf->far) : at;
+	*next_change = now < from ? from : now < until ? until : NEVER;
+	return from <= now && now < until;
+}
+
+/* Test a trait */
+static bool
+trait_holds(const CdpPredicate *predicate, const CdpProgramNode *leaf, const CdpSubject *subject, TimestampTz now,
+			TimestampTz *next_change)
+{
+	const CdpConstant *constants = (const CdpConstant *) ((const char *) predicate + leaf->values);
+	Value value = find_trait(predicate, leaf, subject);
+
+	*next_change = NEVER;
+	if (value.kind == VALUE_NONE)
+		return leaf->op == CDP_IS_NOT_SET;
+	switch ((CdpOperator) leaf->op)
+	{
+		case CDP_EQUAL:
+		case CDP_IN:
+			return equals_any(predicate, leaf, &value);
+		case CDP_NOT_EQUAL:
+		case CDP_NOT_IN:
+			return !equals_any(predicate, leaf, &value);
+		case CDP_LESS:
+		case CDP_LESS_EQUAL:
+		case CDP_GREATER:
+		case CDP_GREATER_EQUAL:
+			return is_ordered(predicate, leaf->op, &value, &constants[0]);
+		case CDP_BETWEEN:
+			return is_ordered(predicate, CDP_GREATER_EQUAL, &value, &constants[0]) &&
+				   is_ordered(predicate, CDP_LESS_EQUAL, &value, &constants[1]);
+		case CDP_CONTAINS:
+			return contains(predicate, &value, &constants[0]);
+		case CDP_STARTS_WITH:
+		case CDP_ENDS_WITH:
+		case CDP_MATCHES:
+			return is_like(predicate, leaf->op, &value, &constants[0]);
+		case CDP_IS_SET:
+			return true;
+		case CDP_IS_NOT_SET:
+			return false;
+		case CDP_WITHIN_LAST:
+		case CDP_WITHIN_NEXT:
+			return is_near(leaf, &value, now, next_change);
+	}
+	return false;
+}
+
+/* --- Counts --- */
+
+/* Where the events that count stand in the array, and how the window moves over them */
+typedef struct Span
+{
+	const TimestampTz *times;
+	int first;	  /* of those that count now */
+	int last;	  /* after them; those up to 'limit' enter later */
+	int limit;
+	int64 delay;  /* an event counts from so much after its time */
+	int64 expiry; /* and until so much after it; < 0: for ever */
+} Span;
+
+/* Count the instants that are not later than one */
+static int
+count_until(const TimestampTz *times, int n, TimestampTz at)
+{
+	int low = 0;
+
+	while (low < n)
+	{
+		int middle = low + (n - low) / 2;
+
+		if (times[middle] <= at)
+			low = middle + 1;
+		else
+			n = middle;
+	}
+	return low;
+}
+
+/* Find the events of a leaf and its window's place on them */
+static Span
+find_span(const CdpPredicate *predicate, const CdpProgramNode *leaf, const CdpSubject *subject, TimestampTz now)
+{
+	int low = 0;
+	int high = subject->n_events;
+	Span span = {.expiry = -1};
+
+	while (low < high)
+	{
+		int middle = low + (high - low) / 2;
+		const CdpSubjectEvents *events = &subject->events[middle];
+		int order = cdp_compare_names(events->name, events->name_length, (const char *) predicate + leaf->name,
+									  leaf->name_length);
+
+		if (order == 0)
+		{
+			span.times = events->times;
+			span.limit = events->n_times;
+			break;
+		}
+		if (order < 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	if (leaf->window == CDP_ROLLING)
+	{
+		span.delay = leaf->near;
+		span.expiry = leaf->far;
+		span.first = count_until(span.times, span.limit, now - leaf->far);
+	}
+	else if (leaf->window == CDP_ABSOLUTE)
+	{
+		if (leaf->far != DT_NOEND)
+			span.limit = count_until(span.times, span.limit, leaf->far - 1);
+		if (leaf->near != DT_NOBEGIN)
+			span.first = count_until(span.times, span.limit, leaf->near - 1);
+	}
+	span.last = Max(span.first, count_until(span.times, span.limit, now - span.delay));
+	return span;
+}
+
+/* Say whether a count is accepted, and give the next smaller one of which the opposite is true (-1: none) */
+static bool
+accepts(const CdpInterval *intervals, int n, int64 count, int64 *opposite)
+{
+	int low = 0;
+	int high = n;
+
+	/* the first interval that does not end before the count */
+	while (low < high)
+	{
+		int middle = low + (high - low) / 2;
+
+		if (intervals[middle].last < count)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	if (low < n && intervals[low].first <= count)
+	{
+		*opposite = intervals[low].first - 1;
+		return true;
+	}
+	*opposite = low > 0 ? intervals[low - 1].last : -1;
+	return false;
+}
+
+/* Find the instant at which a count's truth changes as events enter and leave the window */
+static TimestampTz
+next_flip(Span span, const CdpInterval *intervals, int n, bool holds, int64 opposite)
+{
+	for (;;)
+	{
+		TimestampTz at;
+
+		if (span.last < span.limit)
+		{
+			at = later(span.times[span.last], span.delay);
+			if (span.expiry >= 0 && span.first < span.last)
+				at = Min(at, later(span.times[span.first], span.expiry));
+		}
+		else
+		{
+			/* events can only leave: go straight to the one that makes the difference */
+			if (span.expiry < 0 || opposite < 0)
+				return NEVER;
+			span.first = span.last - (int) opposite - 1;
+			at = later(span.times[span.first], span.expiry);
+		}
+		if (at == NEVER)
+			return NEVER;
+		while (span.last < span.limit && later(span.times[span.last], span.delay) <= at)
+			span.last++;
+		while (span.expiry >= 0 && span.first < span.last && later(span.times[span.first], span.expiry) <= at)
+			span.first++;
+		if (accepts(intervals, n, span.last - span.first, &opposite) != holds)
+			return at;
+	}
+}
+
+/* Test the number of events in a window */
+static bool
+count_holds(const CdpPredicate *predicate, const CdpProgramNode *leaf, const CdpSubject *subject, TimestampTz now,
+			TimestampTz *next_change)
+{
+	const CdpInterval *intervals = (const CdpInterval *) ((const char *) predicate + leaf->values);
+	Span span = find_span(predicate, leaf, subject, now);
+	int64 opposite;
+	bool holds = accepts(intervals, leaf->n_values, span.last - span.first, &opposite);
+
+	if (next_change != NULL)
+		*next_change = next_flip(span, intervals, leaf->n_values, holds, opposite);
+	return holds;
+}
+
+/* --- Conditions --- */
+
+/* Say whether a purpose was granted */
+static bool
+consent_holds(const CdpPredicate *predicate, const CdpProgramNode *leaf, const CdpSubject *subject)
+{
+	const char *name = (const char *) predicate + leaf->name;
+
+	for (int i = 0; i < subject->n_purposes; i++)
+	{
+		if (cdp_compare_names(subject->purposes[i], strlen(subject->purposes[i]), name, leaf->name_length) == 0)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Evaluate one condition; recursion is bounded by CDP_PREDICATE_MAX_DEPTH.
+ *
+ * A group has a truth that decides it: false for "all", true for "any".  While some of its conditions
+ * have that truth the group keeps it until the last of them has changed, else until the first of all.
+ */
+static bool
+node_holds(const CdpPredicate *predicate, int index, const CdpSubject *subject, TimestampTz now, TimestampTz *next_change)
+{
+	const CdpProgramNode *node = &predicate->nodes[index];
+	bool decisive = node->kind == CDP_ANY;
+	bool is_decided = false;
+	TimestampTz first = NEVER;
+	TimestampTz last = DT_NOBEGIN;
+	TimestampTz at = NEVER;
+
+	switch ((CdpNodeKind) node->kind)
+	{
+		case CDP_TRAIT:
+			decisive = trait_holds(predicate, node, subject, now, &at);
+			if (next_change != NULL)
+				*next_change = at;
+			return decisive;
+		case CDP_COUNT:
+			return count_holds(predicate, node, subject, now, next_change);
+		case CDP_CONSENT:
+			if (next_change != NULL)
+				*next_change = NEVER;
+			return consent_holds(predicate, node, subject);
+		case CDP_NOT:
+			return !node_holds(predicate, index + 1, subject, now, next_change);
+		case CDP_ALL:
+		case CDP_ANY:
+			break;
+	}
+	for (int child = index + 1; child < node->end; child = predicate->nodes[child].end)
+	{
+		if (node_holds(predicate, child, subject, now, next_change == NULL ? NULL : &at) != decisive)
+		{
+			first = Min(first, at);
+			continue;
+		}
+		is_decided = true;
+		last = Max(last, at);
+		if (last == NEVER) /* also when nobody asks */
+			break;
+	}
+	if (next_change != NULL)
+		*next_change = is_decided ? last : first;
+	return is_decided ? decisive : !decisive;
+}
+
+/* Evaluate a predicate; see segment.h */
+bool
+cdp_predicate_evaluate(const CdpPredicate *predicate, const CdpSubject *subject, TimestampTz now, TimestampTz *next_change)
+{
+	Assert(predicate->version == CDP_PREDICATE_VERSION && predicate->n_nodes > 0);
+	return node_holds(predicate, 0, subject, now, next_change);
+}
+
+/* Order names bytewise, the shorter first, as Python orders strings by code point */
+int
+cdp_compare_names(const char *a, int a_length, const char *b, int b_length)
+{
+	int order = memcmp(a, b, Min(a_length, b_length));
+
+	return order != 0 ? order : a_length - b_length;
+}
+
+/* --- A person written as JSON --- */
+
+typedef struct PersonEvent
+{
+	const char *name;
+	int name_length;
+	TimestampTz at;
+} PersonEvent;
+
+/* Report what a person's JSON should look like */
+static void
+bad_person(const char *message)
+{
+	ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("%s", message),
+					errhint("Write a person as {\"traits\": {\"plan\": \"pro\"}, \"consents\": [\"marketing\"], "
+							"\"events\": [{\"t\": \"2026-01-31T09:00:00Z\", \"name\": \"Order Completed\"}]}.")));
+}
+
+/* Return a member's elements as (document, first node), and how many there are */
+static uint32
+read_members(CdpJsonValue person, const char *name, CdpJsonType type, const char *message, CdpJsonValue *first)
+{
+	CdpJsonValue member = cdp_json_member(person, name);
+
+	*first = (CdpJsonValue){member.json, member.node + 1};
+	if (!cdp_json_exists(member))
+		return 0;
+	if (!cdp_json_is(member, type))
+		bad_person(message);
+	return member.json->nodes[member.node].count;
+}
+
+/* Read the traits of a person */
+static CdpStamped *
+read_traits(CdpJsonValue person)
+{
+	CdpJsonValue at;
+	uint32 n = read_members(person, "traits", CDP_JSON_OBJECT, "traits of a person must be an object", &at);
+	CdpStampedEntry *entries = palloc0(Max(n, 1) * sizeof(CdpStampedEntry));
+
+	for (uint32 i = 0; i < n; i++)
+	{
+		CdpJsonValue value = {at.json, at.node + 1};
+
+		entries[i].name = cdp_json_string(at, &entries[i].name_length);
+		entries[i].value = cdp_json_to_jsonb(value);
+		if (entries[i].value == NULL)
+			bad_person("a trait of the person is out of range");
+		at.node = at.json->nodes[value.node].next;
+	}
+	return cdp_stamped_build(entries, n, cdp_stamped_tie_bytes);
+}
+
+/* Read the purposes a person granted */
+static void
+read_purposes(CdpJsonValue person, CdpSubject *subject)
+{
+	CdpJsonValue at;
+	uint32 n = read_members(person, "consents", CDP_JSON_ARRAY, "consents of a person must be an array", &at);
+	const char **purposes = palloc(Max(n, 1) * sizeof(char *));
+
+	for (uint32 i = 0; i < n; i++)
+	{
+		const char *name;
+		int length;
+
+		if (!cdp_json_is(at, CDP_JSON_STRING))
+			bad_person("a consent of the person must be a string");
+		name = cdp_json_string(at, &length);
+		purposes[i] = pnstrdup(name, length);
+		at.node = at.json->nodes[at.node].next;
+	}
+	subject->purposes = purposes;
+	subject->n_purposes = n;
+}
+
+/* Order events by name, then time */
+static int
+compare_events(const void *a, const void *b)
+{
+	const PersonEvent *x = a;
+	const PersonEvent *y = b;
+	int order = cdp_compare_names(x->name, x->name_length, y->name, y->name_length);
+
+	return order != 0 ? order : x->at < y->at ? -1 : x->at > y->at;
+}
+
+/* Read one event of a person */
+static PersonEvent
+read_event(CdpJsonValue value)
+{
+	CdpJsonValue name = cdp_json_member(value, "name");
+	CdpJsonValue time = cdp_json_member(value, "t");
+	PersonEvent event;
+	const char *text;
+	int length;
+
+	if (!cdp_json_is(name, CDP_JSON_STRING) || !cdp_json_is(time, CDP_JSON_STRING))
+		bad_person("an event of the person must have a name and an instant t");
+	text = cdp_json_string(time, &length);
+	if (!cdp_parse_timestamp(text, length, &event.at))
+		bad_person("the instant of an event of the person is malformed");
+	event.name = cdp_json_string(name, &event.name_length);
+	return event;
+}
+
+/* Read the events of a person, sorted and grouped by name */
+static void
+read_events(CdpJsonValue person, CdpSubject *subject)
+{
+	CdpJsonValue at;
+	uint32 n = read_members(person, "events", CDP_JSON_ARRAY, "events of a person must be an array", &at);
+	PersonEvent *events = palloc(Max(n, 1) * sizeof(PersonEvent));
+	TimestampTz *times = palloc(Max(n, 1) * sizeof(TimestampTz));
+	CdpSubjectEvents *groups = palloc(Max(n, 1) * sizeof(CdpSubjectEvents));
+	CdpSubjectEvents *group = NULL;
+
+	for (uint32 i = 0; i < n; i++)
+	{
+		events[i] = read_event(at);
+		at.node = at.json->nodes[at.node].next;
+	}
+	qsort(events, n, sizeof(PersonEvent), compare_events);
+	for (uint32 i = 0; i < n; i++)
+	{
+		times[i] = events[i].at;
+		if (group == NULL ||
+			cdp_compare_names(group->name, group->name_length, events[i].name, events[i].name_length) != 0)
+		{
+			group = &groups[subject->n_events++];
+			*group = (CdpSubjectEvents){events[i].name, events[i].name_length, &times[i], 0};
+		}
+		group->n_times++;
+	}
+	subject->events = groups;
+}
+
+/* Evaluate a predicate on a person written as JSON */
+Datum
+cdp_evaluate_predicate(PG_FUNCTION_ARGS)
+{
+	const CdpPredicate *predicate = cdp_predicate_from_datum(PG_GETARG_DATUM(0));
+	Jsonb *person = PG_GETARG_JSONB_P(1);
+	TimestampTz now = PG_GETARG_TIMESTAMPTZ(2);
+	CdpSubject subject = {0};
+	StringInfoData text;
+	CdpJson json;
+	TupleDesc descriptor;
+	TimestampTz next_change;
+	bool holds;
+	Datum values[2];
+	bool nulls[2] = {false, false};
+
+	if (TIMESTAMP_NOT_FINITE(now))
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("instant must be finite")));
+	initStringInfo(&text);
+	JsonbToCString(&text, &person->root, VARSIZE(person));
+	if (!cdp_json_parse(text.data, text.len, &json) || !cdp_json_is(cdp_json_root(&json), CDP_JSON_OBJECT))
+		bad_person("person must be a JSON object");
+	subject.traits = read_traits(cdp_json_root(&json));
+	read_purposes(cdp_json_root(&json), &subject);
+	read_events(cdp_json_root(&json), &subject);
+	holds = cdp_predicate_evaluate(predicate, &subject, now, &next_change);
+	if (get_call_result_type(fcinfo, NULL, &descriptor) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	values[0] = BoolGetDatum(holds);
+	values[1] = TimestampTzGetDatum(next_change);
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(descriptor), values, nulls)));
+}
