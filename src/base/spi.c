@@ -64,10 +64,12 @@ prepare(CdpQuery *query)
 uint64
 cdp_run(CdpQuery *query, Datum *arguments, const char *nulls)
 {
+	MemoryContext caller = CurrentMemoryContext;
 	int code;
 
 	prepare(query);
 	code = SPI_execute_plan(query->plan, arguments, nulls, false, 0);
+	MemoryContextSwitchTo(caller); /* SPI leaves its own context behind */
 	if (code < 0)
 		elog(ERROR, "could not run a cdp statement: %s", SPI_result_code_string(code));
 	return SPI_processed;
@@ -76,8 +78,32 @@ cdp_run(CdpQuery *query, Datum *arguments, const char *nulls)
 Portal
 cdp_open(CdpQuery *query, Datum *arguments)
 {
+	MemoryContext caller = CurrentMemoryContext;
+	Portal portal;
+
 	prepare(query);
-	return SPI_cursor_open(NULL, query->plan, arguments, NULL, false);
+	portal = SPI_cursor_open(NULL, query->plan, arguments, NULL, false);
+	MemoryContextSwitchTo(caller);
+	return portal;
+}
+
+uint64
+cdp_fetch(Portal portal, int n)
+{
+	MemoryContext caller = CurrentMemoryContext;
+
+	SPI_cursor_fetch(portal, true, n);
+	MemoryContextSwitchTo(caller);
+	return SPI_processed;
+}
+
+void
+cdp_close(Portal portal)
+{
+	MemoryContext caller = CurrentMemoryContext;
+
+	SPI_cursor_close(portal);
+	MemoryContextSwitchTo(caller);
 }
 
 void

@@ -30,8 +30,10 @@ typedef struct CdpQuery
  * cdp_done().  'nulls' may be NULL (no argument is null).
  */
 extern uint64 cdp_run(CdpQuery *query, Datum *arguments, const char *nulls);
-/* Open a read-only statement as a cursor, for SPI_cursor_fetch(). */
+/* A statement as a cursor: fetch up to n rows at a time (returns how many; then cdp_done()), close. */
 extern Portal cdp_open(CdpQuery *query, Datum *arguments);
+extern uint64 cdp_fetch(Portal portal, int n);
+extern void cdp_close(Portal portal);
 extern void cdp_done(void); /* frees SPI_tuptable */
 
 /* Values of the current result; row from 0, column from 1. */

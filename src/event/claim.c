@@ -90,16 +90,16 @@ claim_rows(Claim *claim, CdpQuery *query, BlockNumber block)
 	while (!is_full(claim))
 	{
 		int wanted = Min(256, claim->max - claim->batch->n_payloads);
+		uint64 n = cdp_fetch(portal, wanted);
 
-		SPI_cursor_fetch(portal, true, wanted);
-		for (uint64 row = 0; row < SPI_processed; row++)
+		for (uint64 row = 0; row < n; row++)
 			claim_row(claim, row);
-		if (SPI_processed < (uint64) wanted)
-			break;
 		cdp_done();
+		if (n < (uint64) wanted)
+			break;
 		CHECK_FOR_INTERRUPTS();
 	}
-	SPI_cursor_close(portal);
+	cdp_close(portal);
 }
 
 /* Find or make the sources that the payloads name. */

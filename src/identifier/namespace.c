@@ -200,7 +200,7 @@ cdp_rules_changed(PG_FUNCTION_ARGS)
 
 	if (OidIsValid(relation))
 		CacheInvalidateRelcacheByRelid(relation);
-	PG_RETURN_NULL();
+	return PointerGetDatum(NULL); /* of an AFTER trigger it is ignored */
 }
 
 int

@@ -42,7 +42,8 @@ CDP_QUERY(read_segments,
 		  "SELECT s.name, s.predicate FROM cdp.segment s WHERE $1 IS NULL OR s.name = $1 ORDER BY s.name COLLATE \"C\"",
 		  "text");
 CDP_QUERY(read_people,
-		  "SELECT p.profile_id, p.traits, CASE WHEN $2 THEN cdp.granted(p.consents) END FROM cdp.profile p"
+		  "SELECT p.profile_id, p.traits, CASE WHEN $2 THEN"
+		  " ARRAY (SELECT u.name FROM cdp.purpose u WHERE cdp.allows(p.consents, u.categories)) END FROM cdp.profile p"
 		  " WHERE p.profile_id = ANY ($1) AND p.merged_into IS NULL AND p.entity = 'person' ORDER BY p.profile_id",
 		  "int8[],bool");
 CDP_QUERY(read_events,
@@ -64,19 +65,19 @@ CDP_QUERY(claim_due,
 		  " WHERE d.due_at <= $1 ORDER BY d.due_at LIMIT $2 FOR NO KEY UPDATE OF d, p SKIP LOCKED",
 		  "timestamptz,int4");
 CDP_QUERY(delete_memberships,
-		  "DELETE FROM cdp.membership m USING pg_catalog.unnest($1, $2) AS x (profile_id, segment)"
+		  "DELETE FROM cdp.membership m USING unnest($1, $2) AS x (profile_id, segment)"
 		  " WHERE m.profile_id = x.profile_id AND m.segment = x.segment",
 		  "int8[],text[]");
 CDP_QUERY(insert_memberships,
-		  "INSERT INTO cdp.membership (profile_id, segment, since) SELECT * FROM pg_catalog.unnest($1, $2, $3)"
+		  "INSERT INTO cdp.membership (profile_id, segment, since) SELECT * FROM unnest($1, $2, $3)"
 		  " ON CONFLICT ON CONSTRAINT membership_pkey DO UPDATE SET since = excluded.since",
 		  "int8[],text[],timestamptz[]");
 CDP_QUERY(insert_changes,
 		  "INSERT INTO cdp.membership_change (profile_id, segment, change, effective_at, cause)"
-		  " SELECT * FROM pg_catalog.unnest($1, $2, $3, $4, $5)",
+		  " SELECT * FROM unnest($1, $2, $3, $4, $5)",
 		  "int8[],text[],text[],timestamptz[],text[]");
 CDP_QUERY(set_due,
-		  "INSERT INTO cdp.due AS d (profile_id, due_at) SELECT * FROM pg_catalog.unnest($1, $2)"
+		  "INSERT INTO cdp.due AS d (profile_id, due_at) SELECT * FROM unnest($1, $2)"
 		  " ON CONFLICT ON CONSTRAINT due_pkey DO UPDATE SET due_at = excluded.due_at"
 		  " WHERE excluded.due_at < d.due_at OR d.due_at <= $3",
 		  "int8[],timestamptz[],timestamptz");
@@ -91,7 +92,7 @@ CDP_QUERY(delete_segment, "DELETE FROM cdp.segment s WHERE s.name = $1", "text")
 CDP_QUERY(empty_segment, "DELETE FROM cdp.membership m WHERE m.segment = $1 RETURNING m.profile_id", "text");
 CDP_QUERY(count_members, "SELECT pg_catalog.count(*) FROM cdp.membership m WHERE m.segment = $1", "text");
 CDP_QUERY(find_unknown_purpose,
-		  "SELECT x FROM pg_catalog.unnest($1) AS x WHERE NOT EXISTS (SELECT FROM cdp.purpose p WHERE p.name = x) LIMIT 1",
+		  "SELECT x FROM unnest($1) AS x WHERE NOT EXISTS (SELECT FROM cdp.purpose p WHERE p.name = x) LIMIT 1",
 		  "text[]");
 CDP_QUERY(find_live_profile,
 		  "WITH RECURSIVE chain AS ("
@@ -620,7 +621,6 @@ dismiss_person(Work *work, int64 profile_id)
 static void
 evaluate_chunk(Work *work, const int64 *ids, const TimestampTz *due, int n)
 {
-	CdpColumn *column;
 	Datum arguments[2];
 	uint64 n_rows;
 	uint64 row = 0;
@@ -628,10 +628,7 @@ evaluate_chunk(Work *work, const int64 *ids, const TimestampTz *due, int n)
 	int membership = 0;
 
 	begin_chunk(work);
-	column = cdp_column(INT8OID, n);
-	for (int i = 0; i < n; i++)
-		cdp_column_add(column, Int64GetDatum(ids[i]));
-	arguments[0] = cdp_column_array(column);
+	arguments[0] = cdp_int64_array(ids, n);
 	arguments[1] = BoolGetDatum(work->uses_consents);
 	load_events(work, arguments[0]);
 	load_memberships(work, arguments[0]);
@@ -721,7 +718,8 @@ cdp_segment_evaluate(CdpBatch *batch)
 	{
 		for (int i = 0; i < batch->n_profiles; i += CHUNK)
 			evaluate_chunk(&work, batch->profiles + i, NULL, Min(CHUNK, batch->n_profiles - i));
-		sweep_due(&work, CDP_SEGMENT_DUE);
+		/* a message that somebody waits for takes only a few along */
+		sweep_due(&work, Min(CDP_SEGMENT_DUE, 16 * Max(batch->max, 1)));
 	}
 	MemoryContextSwitchTo(caller);
 	MemoryContextDelete(work.context);
@@ -884,7 +882,6 @@ cdp_matches(PG_FUNCTION_ARGS)
 {
 	TimestampTz at = PG_ARGISNULL(2) ? cdp_now() : PG_GETARG_TIMESTAMPTZ(2);
 	Segment segment = {.name = ""};
-	CdpColumn *column;
 	CdpSubject subject;
 	Work work;
 	int64 profile_id;
@@ -911,9 +908,7 @@ cdp_matches(PG_FUNCTION_ARGS)
 	profile_id = cdp_result_int64(0, 1, 0);
 	cdp_done();
 	MemoryContextSwitchTo(work.chunk);
-	column = cdp_column(INT8OID, 1);
-	cdp_column_add(column, Int64GetDatum(profile_id));
-	arguments[0] = cdp_column_array(column);
+	arguments[0] = cdp_int64_array(&profile_id, 1);
 	arguments[1] = BoolGetDatum(work.uses_consents);
 	load_events(&work, arguments[0]);
 	if (run(&work, &read_people, arguments, NULL) == 0)
