@@ -14,7 +14,7 @@ EXTVERSION := $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" $(dir $(lastwo
 MODULE_big = cdp
 DATA_built = cdp--$(EXTVERSION).sql
 
-OBJS_base = functions.o hash.o json.o jsonb.o settings.o spi.o stamped.o time.o batch.o
+OBJS_base = functions.o hash.o json.o jsonb.o lookup.o settings.o spi.o stamped.o time.o batch.o
 OBJS_identifier = identifier.o namespace.o normalize.o extract.o
 OBJS_event = claim.o parse.o validate.o deduplicate.o store.o
 OBJS_identity = identify.o component.o partition.o resolve.o question.o

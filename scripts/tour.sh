@@ -5,10 +5,12 @@
 ask() { sql -d demo -A -t -c "$1"; } # one value
 # a result, no wider than a terminal
 table() { sql -P pager=off -P footer=off -P columns=96 -P format=wrapped -P null='-' "$@" | sed 's/^/  /; s/ *$//; /^$/d'; }
-# try SQL: the statement, then its result
+# try SQL [OPTIONS]: the statement, then its result, in another shape if psql's options say so
 try() {
-	printf '\n  demo=# %s\n' "$1"
-	table -d demo -c "$1"
+	local statement=$1
+	shift
+	printf '\n  demo=# %s\n' "$statement"
+	table -d demo "$@" -c "$statement"
 }
 explain() { fold -s -w 96 <<<"$*" | sed 's/^/  /; s/ *$//'; }
 
@@ -28,7 +30,7 @@ awk -v seconds="$elapsed" '
 		seconds /= 1e9
 		printf "  %d messages in %.1f s (%d a second): %d events, %d repeats dropped, %d rejected.\n",
 			sum[1], seconds, sum[1] / seconds, sum[2], sum[3], sum[4]
-		printf "  %d times two profiles turned out to be one person.\n", sum[5]
+		if (sum[5] > 0) printf "  %d times two profiles turned out to be one person.\n", sum[5]
 	}' "$DEMO/process.out"
 try "SELECT (SELECT count(*) FROM cdp.events) AS events, (SELECT count(*) FROM cdp.profiles) AS profiles,
          (SELECT count(*) FROM cdp.identifiers) AS identifiers, (SELECT count(*) FROM cdp.rejected) AS rejected;"
@@ -56,8 +58,9 @@ quoted=${who//\'/\'\'}
 heading "One person"
 shouted=$quoted
 if [ "$who" = email:ada@example.com ]; then shouted='email: ADA@Example.com'; fi
-try "SELECT jsonb_pretty(cdp.profile('$shouted'));"
-try "SELECT * FROM cdp.timeline(cdp.profile_id('$quoted')) LIMIT 10;"
+try "SELECT jsonb_pretty(cdp.profile('$shouted'));" -t -P format=unaligned
+try "SELECT occurred_at::timestamp(0), type, name, left(anchor::text, 36) AS anchor
+         FROM cdp.timeline(cdp.profile_id('$quoted')) LIMIT 10;"
 
 # Why is the weakest of this person's identifiers theirs?
 other=$(ask "
@@ -66,7 +69,7 @@ other=$(ask "
 	ORDER BY i.namespace = 'anonymous_id' DESC, i.first_seen_at, i.value LIMIT 1")
 if [ -n "$other" ]; then
 	heading "Why two identifiers belong together"
-	try "SELECT * FROM cdp.explain_link('$quoted', '${other//\'/\'\'}');"
+	try "SELECT * FROM cdp.explain_link('$quoted', '${other//\'/\'\'}');" -x
 fi
 
 heading "A segment"
@@ -85,24 +88,35 @@ if [ -z "${event-none}" ]; then
 	explain "(there are no track events in this data to make a segment of)"
 else
 	try "SELECT cdp.create_segment('$segment', \$\$$predicate\$\$);"
-	try "SELECT m.segment, m.profile_id, p.traits ->> 'email' AS email, m.since FROM cdp.members m JOIN cdp.profiles p USING (profile_id)
-       WHERE m.segment = '$segment' ORDER BY m.since DESC, m.profile_id LIMIT 8;"
+	try "SELECT m.segment, m.profile_id, p.traits ->> 'email' AS email, m.since::timestamp(0)
+         FROM cdp.members m JOIN cdp.profiles p USING (profile_id)
+         WHERE m.segment = '$segment' ORDER BY m.since DESC, m.profile_id LIMIT 8;"
 	say "  ($(ask "SELECT count(*) FROM cdp.members WHERE segment = '$segment'") members)"
 fi
 
 heading "Consent: who may be written to"
 try "SELECT (SELECT count(*) FROM cdp.for_marketing) AS for_marketing, (SELECT count(*) FROM cdp.profiles) AS all_profiles;"
 
-heading "Meanwhile, in another database: the change stream as a subscriber received it"
-table -d demo -t -A -c "SELECT cdp.ingest(\$\${\"type\": \"track\", \"event\": \"Newsletter Opened\", \"anonymousId\": \"demo-visitor\"}\$\$::jsonb, 'import')" -o /dev/null
-last=$(ask "SELECT max(change_id) FROM cdp.change")
-if until_true 30 "SELECT coalesce(max(change_id) >= $last, false) FROM cdp.change" subscriber; then
-	printf '\n  subscriber=# %s\n' "SELECT change_id, at, kind, profile_id, data FROM cdp.change ORDER BY change_id DESC LIMIT 8;"
-	table -d subscriber -c "SELECT change_id, date_trunc('second', at) AS at, kind, profile_id, left(data::text, 120) AS data FROM cdp.change ORDER BY change_id DESC LIMIT 8"
-	say "  ($(sql -d subscriber -A -t -c 'SELECT count(*) FROM cdp.change') changes received, $(ask 'SELECT count(*) FROM cdp.changes') sent)"
-else
-	explain "(the subscriber has not caught up within 30 s; see $DEMO/data/server.log)"
+heading "The change stream, as a subscriber in another database received it"
+if [ -z "$DEMO_DATA" ]; then
+	explain "A message arrives, by COPY as sources would send it: Ada's plan is now pro. The worker takes it from there."
+	message='{"type":"identify","userId":"u-0001","traits":{"plan":"pro"},"messageId":"demo-1"}'
+	printf '\n  demo=# %s\n  %s\n' "COPY cdp.inbox (payload) FROM STDIN;" "$message"
+	began=$(date +%s%N)
+	sql -d demo -c "COPY cdp.inbox (payload) FROM STDIN (FORMAT csv, DELIMITER E'\x01', QUOTE E'\x02')" <<<"$message"
+	if until_true 30 "SELECT EXISTS (SELECT FROM cdp.change WHERE kind = 'profile_changed' AND profile_id = $(ask "SELECT cdp.profile_id('$quoted')") AND data::jsonb #>> '{traits,plan}' = 'pro')" subscriber; then
+		say "  ... $((($(date +%s%N) - began) / 1000000)) ms later the subscriber has the change:"
+	else
+		explain "(nothing came within 30 s; see $DEMO/data/server.log)"
+	fi
 fi
+last=$(ask "SELECT coalesce(max(change_id), 0) FROM cdp.changes")
+until_true 30 "SELECT coalesce(max(change_id), 0) >= $last FROM cdp.change" subscriber || explain "(the subscriber has not caught up within 30 s)"
+statement="SELECT change_id, kind, profile_id, left(data::text, 50) AS data FROM cdp.change
+              ORDER BY change_id DESC LIMIT 8;"
+printf '\n  subscriber=# %s\n' "$statement"
+table -d subscriber -c "$statement"
+say "  ($(sql -d subscriber -A -t -c 'SELECT count(*) FROM cdp.change') changes received, $(ask 'SELECT count(*) FROM cdp.changes') sent)"
 
 heading "The state of the platform"
-try "SELECT * FROM cdp.status;"
+try "SELECT name, left(value, 19) AS value, left(detail, 50) AS detail FROM cdp.status;"

@@ -46,10 +46,10 @@ CREATE AGGREGATE cdp.merge_traits(cdp.traits) (
 COMMENT ON AGGREGATE cdp.merge_traits(cdp.traits) IS 'Many traits as one, in any order; null of nothing';
 
 CREATE FUNCTION cdp.profile(identifier cdp.identifier) RETURNS jsonb
-AS 'MODULE_PATHNAME', 'cdp_profile_by_identifier' LANGUAGE C STABLE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp;
+AS 'MODULE_PATHNAME', 'cdp_profile_by_identifier' LANGUAGE C STABLE STRICT PARALLEL UNSAFE;
 COMMENT ON FUNCTION cdp.profile(cdp.identifier) IS 'Everything known of whom an identifier belongs to: {profile_id, entity, traits, consents, identifiers, segments, first_seen_at, last_seen_at, event_count}; null when nobody was ever known by it. Error 42704 when there is no such namespace';
 CREATE FUNCTION cdp.profile(profile_id bigint) RETURNS jsonb
-AS 'MODULE_PATHNAME', 'cdp_profile_by_id' LANGUAGE C STABLE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp;
+AS 'MODULE_PATHNAME', 'cdp_profile_by_id' LANGUAGE C STABLE STRICT PARALLEL UNSAFE;
 COMMENT ON FUNCTION cdp.profile(bigint) IS 'Everything known of the profile that a profile id, however old, stands for now; null when it was never given out';
 
 CREATE FUNCTION cdp.timeline(profile_id bigint)

@@ -305,38 +305,54 @@ cdp_stamped_out(const CdpStamped *map)
 	return out.data;
 }
 
-Jsonb *
-cdp_stamped_to_jsonb(const CdpStamped *map)
+/* Push one entry's value, whole. */
+static void
+push_value(JsonbParseState **state, const CdpStampedEntry *e, const JsonbValue *scalar)
 {
-	JsonbParseState *state = NULL;
-	JsonbValue *result;
+	JsonbValue value;
 
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	if (scalar != NULL)
+		value = *scalar;
+	else
+	{
+		value.type = jbvBinary;
+		value.val.binary.data = unconstify(JsonbContainer *, &e->value->root);
+		value.val.binary.len = VARSIZE(e->value) - VARHDRSZ;
+	}
+	pushJsonbValue(state, WJB_VALUE, &value);
+}
+
+JsonbValue *
+cdp_stamped_push(JsonbParseState **state, const CdpStamped *map)
+{
+	pushJsonbValue(state, WJB_BEGIN_OBJECT, NULL);
 	for (int i = 0; i < (int) map->count; i++)
 	{
 		CdpStampedEntry e = cdp_stamped_entry(map, i);
-		JsonbValue key, value;
+		bool is_scalar = JsonContainerIsScalar(&e.value->root);
+		JsonbValue key, scalar;
 
-		if (JsonContainerIsScalar(&e.value->root))
+		if (is_scalar)
 		{
-			JsonbExtractScalar(unconstify(JsonbContainer *, &e.value->root), &value);
-			if (value.type == jbvNull)
+			JsonbExtractScalar(unconstify(JsonbContainer *, &e.value->root), &scalar);
+			if (scalar.type == jbvNull)
 				continue;
-		}
-		else
-		{
-			value.type = jbvBinary;
-			value.val.binary.data = unconstify(JsonbContainer *, &e.value->root);
-			value.val.binary.len = VARSIZE(e.value) - VARHDRSZ;
 		}
 		key.type = jbvString;
 		key.val.string.val = unconstify(char *, e.name);
 		key.val.string.len = e.name_length;
-		pushJsonbValue(&state, WJB_KEY, &key);
-		pushJsonbValue(&state, WJB_VALUE, &value);
+		pushJsonbValue(state, WJB_KEY, &key);
+		push_value(state, &e, is_scalar ? &scalar : NULL);
 	}
-	result = pushJsonbValue(&state, WJB_END_OBJECT, NULL);
-	return JsonbValueToJsonb(result);
+	return pushJsonbValue(state, WJB_END_OBJECT, NULL);
+}
+
+Jsonb *
+cdp_stamped_to_jsonb(const CdpStamped *map)
+{
+	JsonbParseState *state = NULL;
+
+	return JsonbValueToJsonb(cdp_stamped_push(&state, map));
 }
 
 bool

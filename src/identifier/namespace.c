@@ -22,7 +22,7 @@ PG_FUNCTION_INFO_V1(cdp_rules_changed);
 
 CDP_QUERY(read_namespaces,
 		  "SELECT name, entity, kind, priority::int8, coalesce(max_per_profile, 0)::int8, bridge, normalizer, "
-		  "valid_pattern, paths FROM cdp.namespace ORDER BY entity <> 'person', priority, name",
+		  "valid_pattern, paths FROM cdp.namespace ORDER BY entity OPERATOR(pg_catalog.<>) 'person', priority, name",
 		  "");
 CDP_QUERY(read_blocked,
 		  "SELECT namespace, CASE WHEN is_pattern THEN value ELSE pg_catalog.lower(value COLLATE \"C\") END, "
@@ -164,6 +164,7 @@ cdp_namespaces_load(void)
 
 	if (rules_are_valid)
 		return rules;
+	cdp_require_init();
 	if (!is_registered)
 	{
 		CacheRegisterRelcacheCallback(forget_rules, (Datum) 0);

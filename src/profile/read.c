@@ -1,79 +1,265 @@
 /*
  * read.c
  *		A profile as one document.
+ *
+ * The hot path of personalisation: a few index lookups and one jsonb, no plan.
  */
 #include "postgres.h"
 
+#include "base/lookup.h"
 #include "profile/profile.h"
+#include "utils/builtins.h"
+#include "utils/numeric.h"
 
 PG_FUNCTION_INFO_V1(cdp_profile_by_identifier);
 PG_FUNCTION_INFO_V1(cdp_profile_by_id);
 
-#define DOCUMENT                                                                                                       \
-	"SELECT jsonb_build_object('profile_id', p.profile_id, 'entity', p.entity, "                                      \
-	"'traits', coalesce(cdp.to_jsonb(p.traits), '{}'), 'consents', coalesce(cdp.to_jsonb(p.consents), '{}'), "        \
-	"'identifiers', (SELECT jsonb_agg(x.namespace || ':' || x.value ORDER BY x.namespace, x.value) "                  \
-	"FROM cdp.identity x WHERE x.profile_id = p.profile_id), "                                                        \
-	"'segments', (SELECT coalesce(jsonb_agg(m.segment ORDER BY m.segment), '[]') FROM cdp.membership m "              \
-	"WHERE m.profile_id = p.profile_id), "                                                                            \
-	"'first_seen_at', p.first_seen_at, 'last_seen_at', p.last_seen_at, 'event_count', p.event_count) "
-
-CDP_QUERY(by_identifier,
-		  DOCUMENT "FROM cdp.identity i JOIN cdp.profile p ON p.profile_id = i.profile_id "
-				   "WHERE i.namespace = $1 AND i.value = $2",
-		  "text,text");
-CDP_QUERY(by_id,
-		  DOCUMENT "FROM cdp.profile r JOIN cdp.profile p ON p.profile_id = coalesce(r.merged_into, r.profile_id) "
-				   "WHERE r.profile_id = $1",
-		  "int8");
-
-/* Run one of the queries; the document, or null. */
-static Datum
-read_document(FunctionCallInfo fcinfo, CdpQuery *query, Datum *arguments, MemoryContext caller)
-{
-	Datum document = (Datum) 0;
-	bool isnull = true;
-
-	if (cdp_run(query, arguments, NULL) > 0)
-	{
-		document = cdp_result_datum(0, 1, &isnull);
-		if (!isnull)
-		{
-			MemoryContext old = MemoryContextSwitchTo(caller);
-
-			document = PointerGetDatum(PG_DETOAST_DATUM_COPY(document));
-			MemoryContextSwitchTo(old);
-		}
+#define KIND(table, index, n, is_text, where, order, types)                                                            \
+	{                                                                                                                  \
+		table, index, n, is_text, {"SELECT * FROM cdp." table " WHERE " where " ORDER BY " order, types}              \
 	}
-	SPI_finish();
-	fcinfo->isnull = isnull;
-	return document;
+
+static CdpLookupKind identity_by_key =
+	KIND("identity", "identity_namespace_value_key", 2, true,
+		 "namespace OPERATOR(pg_catalog.=) $1 AND value OPERATOR(pg_catalog.=) $2", "namespace, value", "text,text");
+static CdpLookupKind identities_of_profile =
+	KIND("identity", "identity_profile_id_idx", 1, false, "profile_id OPERATOR(pg_catalog.=) $1", "identifier_id", "int8");
+static CdpLookupKind profile_by_id =
+	KIND("profile", "profile_pkey", 1, false, "profile_id OPERATOR(pg_catalog.=) $1", "profile_id", "int8");
+static CdpLookupKind memberships_of_profile =
+	KIND("membership", "membership_pkey", 1, false, "profile_id OPERATOR(pg_catalog.=) $1", "segment", "int8");
+
+typedef struct Document
+{
+	JsonbParseState *state;
+	int64 profile_id;
+} Document;
+
+static void
+push_key(Document *d, const char *name)
+{
+	JsonbValue key = {.type = jbvString};
+
+	key.val.string.val = unconstify(char *, name);
+	key.val.string.len = strlen(name);
+	pushJsonbValue(&d->state, WJB_KEY, &key);
+}
+
+static void
+push_string(Document *d, JsonbIteratorToken token, const char *s, int length)
+{
+	JsonbValue value = {.type = jbvString};
+
+	value.val.string.val = unconstify(char *, s);
+	value.val.string.len = length;
+	pushJsonbValue(&d->state, token, &value);
+}
+
+static void
+push_number(Document *d, const char *name, int64 n)
+{
+	JsonbValue value = {.type = jbvNumeric};
+
+	value.val.numeric = int64_to_numeric(n);
+	push_key(d, name);
+	pushJsonbValue(&d->state, WJB_VALUE, &value);
+}
+
+static void
+push_time(Document *d, const char *name, CdpLookup *row)
+{
+	bool isnull;
+	Datum at = cdp_lookup_value(row, name, &isnull);
+	char *text;
+	JsonbValue none = {.type = jbvNull};
+
+	push_key(d, name);
+	if (isnull)
+	{
+		pushJsonbValue(&d->state, WJB_VALUE, &none);
+		return;
+	}
+	text = palloc(CDP_TIMESTAMP_BYTES);
+	cdp_format_timestamp(DatumGetTimestampTz(at), text);
+	push_string(d, WJB_VALUE, text, strlen(text));
+}
+
+/* A stamped map as an object; nothing said is {}. */
+static void
+push_map(Document *d, const char *name, CdpLookup *row)
+{
+	bool isnull;
+	Datum map = cdp_lookup_value(row, name, &isnull);
+
+	push_key(d, name);
+	if (isnull)
+	{
+		pushJsonbValue(&d->state, WJB_BEGIN_OBJECT, NULL);
+		pushJsonbValue(&d->state, WJB_END_OBJECT, NULL);
+	}
+	else
+		cdp_stamped_push(&d->state, (CdpStamped *) PG_DETOAST_DATUM_COPY(map));
+}
+
+static int
+compare_texts(const void *a, const void *b)
+{
+	return strcmp(*(char *const *) a, *(char *const *) b);
+}
+
+/* The profile's identifiers as "namespace:value", sorted bytewise. */
+static void
+push_identifiers(Document *d)
+{
+	Datum key[1] = {Int64GetDatum(d->profile_id)};
+	int capacity = 16;
+	int n = 0;
+	char **texts = palloc(sizeof(char *) * capacity);
+	CdpLookup row;
+	bool isnull;
+
+	cdp_lookup_begin(&row, &identities_of_profile, key);
+	while (cdp_lookup_next(&row))
+	{
+		text *name = DatumGetTextPP(cdp_lookup_value(&row, "namespace", &isnull));
+		text *value = DatumGetTextPP(cdp_lookup_value(&row, "value", &isnull));
+
+		if (n == capacity)
+		{
+			capacity *= 2;
+			texts = repalloc_huge(texts, sizeof(char *) * (Size) capacity);
+		}
+		texts[n++] = psprintf("%.*s:%.*s", (int) VARSIZE_ANY_EXHDR(name), VARDATA_ANY(name),
+							  (int) VARSIZE_ANY_EXHDR(value), VARDATA_ANY(value));
+	}
+	cdp_lookup_end(&row);
+	qsort(texts, n, sizeof(char *), compare_texts);
+	push_key(d, "identifiers");
+	pushJsonbValue(&d->state, WJB_BEGIN_ARRAY, NULL);
+	for (int i = 0; i < n; i++)
+		push_string(d, WJB_ELEM, texts[i], strlen(texts[i]));
+	pushJsonbValue(&d->state, WJB_END_ARRAY, NULL);
+}
+
+/* The segments the profile is in, in the order of their names. */
+static void
+push_segments(Document *d)
+{
+	Datum key[1] = {Int64GetDatum(d->profile_id)};
+	CdpLookup row;
+	bool isnull;
+
+	push_key(d, "segments");
+	pushJsonbValue(&d->state, WJB_BEGIN_ARRAY, NULL);
+	cdp_lookup_begin(&row, &memberships_of_profile, key);
+	while (cdp_lookup_next(&row))
+	{
+		char *name = TextDatumGetCString(cdp_lookup_value(&row, "segment", &isnull));
+
+		push_string(d, WJB_ELEM, name, strlen(name));
+	}
+	cdp_lookup_end(&row);
+	pushJsonbValue(&d->state, WJB_END_ARRAY, NULL);
+}
+
+/* Find the row of a profile id, or of the one it was merged into; false if it was never given out. */
+static bool
+find_profile(CdpLookup *row, int64 *profile_id)
+{
+	for (;;)
+	{
+		Datum key[1] = {Int64GetDatum(*profile_id)};
+		bool isnull;
+		int64 into;
+
+		cdp_lookup_begin(row, &profile_by_id, key);
+		if (!cdp_lookup_next(row))
+		{
+			cdp_lookup_end(row);
+			return false;
+		}
+		into = DatumGetInt64(cdp_lookup_value(row, "merged_into", &isnull));
+		if (isnull)
+			return true;
+		cdp_lookup_end(row);
+		*profile_id = into;
+	}
+}
+
+/* Make the document; NULL if there is no such profile. */
+static Jsonb *
+make_document(int64 profile_id)
+{
+	Document d = {NULL, profile_id};
+	CdpLookup row;
+	bool isnull;
+	char *entity;
+
+	if (!find_profile(&row, &d.profile_id))
+		return NULL;
+	pushJsonbValue(&d.state, WJB_BEGIN_OBJECT, NULL);
+	push_number(&d, "profile_id", d.profile_id);
+	entity = TextDatumGetCString(cdp_lookup_value(&row, "entity", &isnull));
+	push_key(&d, "entity");
+	push_string(&d, WJB_VALUE, entity, strlen(entity));
+	push_map(&d, "traits", &row);
+	push_map(&d, "consents", &row);
+	push_time(&d, "first_seen_at", &row);
+	push_time(&d, "last_seen_at", &row);
+	push_number(&d, "event_count", DatumGetInt64(cdp_lookup_value(&row, "event_count", &isnull)));
+	cdp_lookup_end(&row);
+	push_identifiers(&d);
+	push_segments(&d);
+	return JsonbValueToJsonb(pushJsonbValue(&d.state, WJB_END_OBJECT, NULL));
+}
+
+/* Which profile has an identifier? 0: none. */
+static int64
+find_by_identifier(CdpIdentifier *id)
+{
+	Datum key[2];
+	CdpLookup row;
+	int64 profile_id = 0;
+	bool isnull;
+
+	if (!cdp_identity_key(id, key))
+		return 0;
+	cdp_lookup_begin(&row, &identity_by_key, key);
+	if (cdp_lookup_next(&row))
+		profile_id = DatumGetInt64(cdp_lookup_value(&row, "profile_id", &isnull));
+	cdp_lookup_end(&row);
+	return profile_id;
 }
 
 Datum
 cdp_profile_by_identifier(PG_FUNCTION_ARGS)
 {
-	CdpIdentifier *id = PG_GETARG_IDENTIFIER_P(0);
 	MemoryContext caller = CurrentMemoryContext;
-	Datum key[2];
+	Jsonb *document = NULL;
+	int64 profile_id;
 
-	cdp_require_init();
 	SPI_connect();
-	if (!cdp_identity_key(id, key))
-	{
-		SPI_finish();
+	profile_id = find_by_identifier(PG_GETARG_IDENTIFIER_P(0));
+	MemoryContextSwitchTo(caller);
+	if (profile_id != 0)
+		document = make_document(profile_id);
+	SPI_finish();
+	if (document == NULL)
 		PG_RETURN_NULL();
-	}
-	return read_document(fcinfo, &by_identifier, key, caller);
+	PG_RETURN_JSONB_P(document);
 }
 
 Datum
 cdp_profile_by_id(PG_FUNCTION_ARGS)
 {
 	MemoryContext caller = CurrentMemoryContext;
-	Datum arguments[1] = {PG_GETARG_DATUM(0)};
+	Jsonb *document;
 
-	cdp_require_init();
 	SPI_connect();
-	return read_document(fcinfo, &by_id, arguments, caller);
+	MemoryContextSwitchTo(caller);
+	document = make_document(PG_GETARG_INT64(0));
+	SPI_finish();
+	if (document == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_JSONB_P(document);
 }

@@ -920,19 +920,17 @@ cdp_matches(PG_FUNCTION_ARGS)
 	PG_RETURN_BOOL(holds);
 }
 
-/* Set the session's clock */
-static void
-set_clock(TimestampTz at)
+/* Write an instant as the setting cdp.clock takes it */
+static char *
+clock_text(TimestampTz at)
 {
 	struct pg_tm tm;
 	fsec_t microseconds;
 
 	if (timestamp2tm(at, NULL, &tm, &microseconds, NULL, NULL) != 0 || tm.tm_year < 1 || tm.tm_year > 9999)
 		ereport(ERROR, (errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE), errmsg("instant must be in the years 1 to 9999")));
-	(void) set_config_option("cdp.clock",
-							 psprintf("%04d-%02d-%02dT%02d:%02d:%02d.%06dZ", tm.tm_year, tm.tm_mon, tm.tm_mday, tm.tm_hour,
-									  tm.tm_min, tm.tm_sec, (int) microseconds),
-							 superuser() ? PGC_SUSET : PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SET, true, 0, false);
+	return psprintf("%04d-%02d-%02dT%02d:%02d:%02d.%06dZ", tm.tm_year, tm.tm_mon, tm.tm_mday, tm.tm_hour, tm.tm_min,
+					tm.tm_sec, (int) microseconds);
 }
 
 /* Let time pass: every timer up to an instant goes off at its own, then the clock stands at that instant */
@@ -941,6 +939,7 @@ cdp_advance_to(PG_FUNCTION_ARGS)
 {
 	TimestampTz at = PG_GETARG_TIMESTAMPTZ(0);
 	TupleDesc descriptor;
+	char *clock;
 	int64 entered;
 	int64 exited;
 	Datum values[2];
@@ -953,12 +952,14 @@ cdp_advance_to(PG_FUNCTION_ARGS)
 						errhint("Advance to an instant that is not before cdp.clock_now().")));
 	if (get_call_result_type(fcinfo, NULL, &descriptor) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
+	clock = clock_text(at);
 	cdp_require_init();
 	SPI_connect();
 	lock_definitions(RowShareLock);
 	sweep_all(at, &entered, &exited);
 	SPI_finish();
-	set_clock(at);
+	(void) set_config_option("cdp.clock", clock, superuser() ? PGC_SUSET : PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SET,
+							 true, 0, false);
 	values[0] = Int64GetDatum(entered);
 	values[1] = Int64GetDatum(exited);
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(descriptor), values, nulls)));

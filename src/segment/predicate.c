@@ -484,16 +484,18 @@ read_test(CdpJsonValue object, CdpNode *leaf, CdpPredicateError *error)
 
 	if (error->sqlstate != 0)
 		return false;
-	if (name == NULL && leaf->kind == CDP_COUNT)
+	if (name == NULL && leaf->kind != CDP_COUNT)
+		return json_fail(error, NULL, "%s of a condition is missing", "\"op\"");
+	if (name == NULL)
 		name = ">=";
-	while (op < CDP_N_OPERATORS && (name == NULL || strcmp(name, operators[op].json) != 0))
+	while (op < CDP_N_OPERATORS && strcmp(name, operators[op].json) != 0)
 		op++;
 	if (op == CDP_N_OPERATORS || (leaf->kind == CDP_COUNT && op > CDP_BETWEEN))
 		return json_fail(error,
 						 leaf->kind == CDP_COUNT ? "A count has: = != < <= > >= in not_in between."
 												 : "A trait has: = != < <= > >= in not_in between contains starts_with ends_with "
 												   "matches is_set is_not_set within_last within_next.",
-						 "unknown operator \"%s\" in a condition", name == NULL ? "" : name);
+						 "unknown operator \"%s\" in a condition", pnstrdup(name, pg_mbcliplen(name, strlen(name), 40)));
 	if (op == CDP_WITHIN_LAST || op == CDP_WITHIN_NEXT)
 	{
 		CdpDuration duration;
@@ -556,7 +558,8 @@ read_leaf(CdpJsonValue object, CdpNodeKind kind, const char *key, const char *ke
 	{
 		aggregate = read_string(object, "agg", error);
 		if (error->sqlstate == 0 && aggregate != NULL && strcmp(aggregate, "count") != 0)
-			json_fail(error, "The aggregate of events is \"count\".", "unknown aggregate \"%s\" in a condition", aggregate);
+			json_fail(error, "The aggregate of events is \"count\".", "unknown aggregate \"%s\" in a condition",
+					  pnstrdup(aggregate, pg_mbcliplen(aggregate, strlen(aggregate), 40)));
 		read_window(cdp_json_member(object, "window"), &leaf->window, error);
 	}
 	return error->sqlstate == 0 && read_test(object, leaf, error) ? leaf : NULL;

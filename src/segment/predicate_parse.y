@@ -226,6 +226,7 @@ yyreport_syntax_error(const yypcontext_t *context, void *scanner, CdpPredicatePa
 	yysymbol_kind_t expected[YYNTOKENS];
 	int n = yypcontext_expected_tokens(context, expected, YYNTOKENS);
 	StringInfoData message;
+	const char *hint = NULL;
 	int length = parser->token_end - parser->token_start;
 
 	if (parser->error.sqlstate != 0)
@@ -247,10 +248,12 @@ yyreport_syntax_error(const yypcontext_t *context, void *scanner, CdpPredicatePa
 		appendStringInfoString(&message, " but the predicate ends");
 	else
 	{
-		appendStringInfo(&message, " but found %.*s",
+		appendStringInfo(&message, " but found \"%.*s\"",
 						 pg_mbcliplen(parser->text + parser->token_start, length, 40), parser->text + parser->token_start);
 	}
-	cdp_predicate_fail(&parser->error, *yypcontext_location(context), ERRCODE_SYNTAX_ERROR, NULL,
+	if (length == 4 && pg_strncasecmp(parser->text + parser->token_start, "null", 4) == 0)
+		hint = "To ask whether a trait is there at all, write \"is set\" or \"is not set\".";
+	cdp_predicate_fail(&parser->error, *yypcontext_location(context), ERRCODE_SYNTAX_ERROR, hint,
 					   "syntax error in predicate: %s", message.data);
 	return 0;
 }

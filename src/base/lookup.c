@@ -1,0 +1,123 @@
+/*
+ * lookup.c
+ *		The rows of one of our tables under a key, straight from its index.
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "access/tableam.h"
+#include "base/base.h"
+#include "base/lookup.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_am.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_collation.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+#include "utils/rls.h"
+#include "utils/snapmgr.h"
+
+/* OID of a table or index of the schema cdp; an error when it does not exist. */
+static Oid
+relation_oid(const char *name)
+{
+	Oid relation = get_relname_relid(name, get_namespace_oid("cdp", false));
+
+	if (!OidIsValid(relation))
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("cdp.%s does not exist", name),
+						errhint("Run SELECT cdp.init().")));
+	return relation;
+}
+
+bool
+cdp_lookup_needs_sql(const CdpLookupKind *kind)
+{
+	Oid table = relation_oid(kind->table);
+
+	return get_rel_relkind(table) != RELKIND_RELATION ||
+		   check_enable_rls(table, InvalidOid, true) != RLS_NONE;
+}
+
+/* Open the index scan. */
+static void
+begin_scan(CdpLookup *lookup, const CdpLookupKind *kind, const Datum *keys)
+{
+	ScanKeyData scan_keys[CDP_MAX_LOOKUP_KEYS];
+
+	for (int i = 0; i < kind->n_keys; i++)
+		ScanKeyEntryInitialize(&scan_keys[i], 0, i + 1, BTEqualStrategyNumber, InvalidOid,
+							   kind->is_text ? C_COLLATION_OID : InvalidOid, kind->is_text ? F_TEXTEQ : F_INT8EQ,
+							   keys[i]);
+	lookup->index = index_open(relation_oid(kind->index), AccessShareLock);
+	lookup->slot = table_slot_create(lookup->table, NULL);
+#if PG_VERSION_NUM >= 180000
+	lookup->scan = index_beginscan(lookup->table, lookup->index, GetActiveSnapshot(), NULL, kind->n_keys, 0);
+#else
+	lookup->scan = index_beginscan(lookup->table, lookup->index, GetActiveSnapshot(), kind->n_keys, 0);
+#endif
+	index_rescan(lookup->scan, scan_keys, kind->n_keys, NULL, 0);
+}
+
+void
+cdp_lookup_begin(CdpLookup *lookup, CdpLookupKind *kind, const Datum *keys)
+{
+	Oid table = relation_oid(kind->table);
+	AclResult acl;
+
+	memset(lookup, 0, sizeof(CdpLookup));
+	if (cdp_lookup_needs_sql(kind))
+	{
+		lookup->n_rows = cdp_run(&kind->by_sql, unconstify(Datum *, keys), NULL);
+		return;
+	}
+	acl = pg_class_aclcheck(table, GetUserId(), ACL_SELECT);
+	if (acl != ACLCHECK_OK)
+		aclcheck_error(acl, OBJECT_TABLE, kind->table);
+	lookup->table = table_open(table, AccessShareLock);
+	begin_scan(lookup, kind, keys);
+}
+
+bool
+cdp_lookup_next(CdpLookup *lookup)
+{
+	if (lookup->scan == NULL)
+		return lookup->row++ < lookup->n_rows;
+	return index_getnext_slot(lookup->scan, ForwardScanDirection, lookup->slot);
+}
+
+Datum
+cdp_lookup_value(CdpLookup *lookup, const char *column, bool *isnull)
+{
+	TupleDesc descriptor = lookup->scan != NULL ? RelationGetDescr(lookup->table) : SPI_tuptable->tupdesc;
+
+	for (int i = 0; i < descriptor->natts; i++)
+	{
+		Form_pg_attribute attribute = TupleDescAttr(descriptor, i);
+
+		if (attribute->attisdropped || strcmp(NameStr(attribute->attname), column) != 0)
+			continue;
+		if (lookup->scan != NULL)
+			return slot_getattr(lookup->slot, i + 1, isnull);
+		return cdp_result_datum(lookup->row - 1, i + 1, isnull);
+	}
+	ereport(ERROR, (errcode(ERRCODE_UNDEFINED_COLUMN), errmsg("column \"%s\" of a table of cdp does not exist", column),
+					errhint("Run SELECT cdp.init().")));
+	pg_unreachable();
+}
+
+void
+cdp_lookup_end(CdpLookup *lookup)
+{
+	if (lookup->scan == NULL)
+	{
+		cdp_done();
+		return;
+	}
+	index_endscan(lookup->scan);
+	ExecDropSingleTupleTableSlot(lookup->slot);
+	index_close(lookup->index, AccessShareLock);
+	table_close(lookup->table, AccessShareLock);
+}
