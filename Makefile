@@ -16,8 +16,8 @@ DATA_built = cdp--$(EXTVERSION).sql
 
 OBJS_base = functions.o hash.o json.o jsonb.o lookup.o settings.o spi.o stamped.o time.o batch.o
 OBJS_identifier = identifier.o namespace.o normalize.o extract.o
-OBJS_event = claim.o parse.o validate.o deduplicate.o store.o
-OBJS_identity = identify.o component.o partition.o resolve.o question.o
+OBJS_event = claim.o parse.o validate.o deduplicate.o store.o reject.o
+OBJS_identity = find.o identify.o component.o partition.o resolve.o question.o
 OBJS_profile = traits.o fold.o read.o
 OBJS_consent = consents.o collect.o
 OBJS_segment = predicate.o predicate_parse.o predicate_scan.o evaluate.o membership.o

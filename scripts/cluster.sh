@@ -79,7 +79,7 @@ cluster_start() {
 cluster_stop() {
 	local dir=$1 mode=${2:-fast} pg_ctl socket
 	if [ -f "$dir/data/postmaster.pid" ]; then
-		pg_ctl=$(compgen -G "$dir/root/*/bin/pg_ctl" || find "$dir/root" -name pg_ctl -type f | head -n 1)
+		pg_ctl=$(compgen -G "$dir/root/*/bin/pg_ctl" || find "$dir/root" -name pg_ctl -type f | sed -n 1p)
 		as_user "$pg_ctl" -D "$dir/data" -m "$mode" -w -t 120 -s stop >/dev/null 2>&1 ||
 			as_user "$pg_ctl" -D "$dir/data" -m immediate -w -t 60 -s stop >/dev/null 2>&1 || true
 	fi

@@ -76,6 +76,13 @@ as_user() {
 	fi
 }
 
+# Start the calling script anew as a child of one who buries dead servers.  Call: reap_orphans "$@"
+reap_orphans() {
+	if [ -z "${CDP_REAPED:-}" ]; then
+		CDP_REAPED=1 exec perl "$SCRIPTS/reaping" "$SCRIPTS/$(basename "$0")" "$@"
+	fi
+}
+
 # --- which PostgreSQL ----------------------------------------------------------
 
 # True if this pg_config belongs to a server (15 or later) that can be built for and run.

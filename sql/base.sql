@@ -8,9 +8,13 @@ CREATE FUNCTION cdp.clock_now() RETURNS timestamptz
 AS 'MODULE_PATHNAME', 'cdp_clock_now' LANGUAGE C STABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION cdp.clock_now() IS 'The instant at which the platform believes to be: the setting cdp.clock where it is not empty, else the transaction''s start';
 
+CREATE FUNCTION cdp.require_init() RETURNS void
+AS 'MODULE_PATHNAME', 'cdp_require_init_sql' LANGUAGE C STABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION cdp.require_init() IS 'Error 55000, with a hint, unless cdp.init() has made the platform''s tables in this database';
+
 CREATE FUNCTION cdp.parse_json(document text) RETURNS jsonb
 AS 'MODULE_PATHNAME', 'cdp_parse_json' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
-COMMENT ON FUNCTION cdp.parse_json(text) IS 'JSON text as the platform reads messages: null instead of an error when it is no JSON, nests deeper than 100 or holds a number outside numeric''s range; \u0000 and lone surrogates become U+FFFD';
+COMMENT ON FUNCTION cdp.parse_json(text) IS 'JSON text as the platform reads messages: null instead of an error when it is no JSON, nests deeper than 100 or holds a number of more than 1,000 digits (written out, without exponent); \u0000 and lone surrogates become U+FFFD';
 
 CREATE FUNCTION cdp.record_version(noun text, version integer) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE

@@ -41,7 +41,7 @@ AS 'MODULE_PATHNAME', 'cdp_granted' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION cdp.granted(cdp.consent_state) IS 'The categories granted, sorted bytewise';
 CREATE FUNCTION cdp.allows(consents cdp.consent_state, categories text[]) RETURNS boolean
 AS 'MODULE_PATHNAME', 'cdp_allows' LANGUAGE C IMMUTABLE PARALLEL SAFE;
-COMMENT ON FUNCTION cdp.allows(cdp.consent_state, text[]) IS 'Whether every one of the categories is granted; false of a null state (nothing was ever said) and of no category; never null when categories are given';
+COMMENT ON FUNCTION cdp.allows(cdp.consent_state, text[]) IS 'Whether every one of the categories is granted; false of a null state (nothing was ever said) and of no category; never null';
 
 CREATE AGGREGATE cdp.merge_consents(cdp.consent_state) (
 	SFUNC = cdp.merge, STYPE = cdp.consent_state, COMBINEFUNC = cdp.merge, PARALLEL = SAFE
@@ -54,6 +54,7 @@ SET search_path = pg_catalog, pg_temp
 SET client_min_messages = warning
 AS $$
 BEGIN
+	PERFORM cdp.require_init();
 	IF name IS NULL OR name !~ '^[a-z_][a-z0-9_]{0,58}$' THEN
 		RAISE EXCEPTION 'invalid name for a purpose' USING ERRCODE = 'invalid_name',
 			HINT = 'Use lower-case letters, digits and underscores, a letter first, at most 59: the view is named for_<purpose>.';
@@ -82,6 +83,7 @@ LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+	PERFORM cdp.require_init();
 	DELETE FROM cdp.purpose p WHERE p.name = drop_purpose.name;
 	IF NOT FOUND THEN
 		RAISE EXCEPTION 'purpose "%" does not exist', name USING ERRCODE = 'undefined_object',
@@ -97,8 +99,10 @@ LANGUAGE plpgsql STABLE STRICT PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	wanted text[] := (SELECT p.categories FROM cdp.purpose p WHERE p.name = consented.purpose);
+	wanted text[];
 BEGIN
+	PERFORM cdp.require_init();
+	wanted := (SELECT p.categories FROM cdp.purpose p WHERE p.name = consented.purpose);
 	IF wanted IS NULL THEN
 		RAISE EXCEPTION 'purpose "%" does not exist', purpose USING ERRCODE = 'undefined_object',
 			HINT = 'See the table cdp.purpose, or make it with cdp.create_purpose().';

@@ -7,13 +7,21 @@ LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+	PERFORM cdp.require_init();
+	IF name IS NULL OR octet_length(name) NOT BETWEEN 1 AND 63 THEN
+		RAISE EXCEPTION 'invalid name for a source' USING ERRCODE = 'invalid_name', HINT = 'A source''s name has 1 to 63 bytes.';
+	END IF;
+	IF rank IS NULL OR rank NOT BETWEEN -32767 AND 32767 THEN
+		RAISE EXCEPTION 'rank of source "%" is out of range', name USING ERRCODE = 'invalid_parameter_value',
+			HINT = 'A rank is between -32767 and 32767.';
+	END IF;
 	INSERT INTO cdp.source AS s (name, rank, corrects_clock, description)
 	VALUES (create_source.name, create_source.rank, create_source.corrects_clock, create_source.description)
 	ON CONFLICT ON CONSTRAINT source_name_key DO UPDATE SET rank = excluded.rank,
 		corrects_clock = excluded.corrects_clock, description = coalesce(excluded.description, s.description);
 END
 $$;
-COMMENT ON FUNCTION cdp.create_source(text, integer, boolean, text) IS 'Make or replace a source of messages. rank: of two values said at the same instant the source of higher rank wins; corrects_clock: whether received_at - sentAt is taken for the error of the sender''s clock (true for what SDKs send now, false for history from files). A source that a message names and that does not exist is made with the defaults. Errors 23502, 23514';
+COMMENT ON FUNCTION cdp.create_source(text, integer, boolean, text) IS 'Make or replace a source of messages. rank: of two values said at the same instant the source of higher rank wins; corrects_clock: whether received_at - sentAt is taken for the error of the sender''s clock (true for what SDKs send now, false for history from files). A source that a message names and that does not exist is made with the defaults. Errors 42602, 22023';
 
 CREATE FUNCTION cdp.make_partitions(table_name text, first_at timestamptz, last_at timestamptz) RETURNS integer
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -49,9 +57,13 @@ $$;
 COMMENT ON FUNCTION cdp.make_partitions(text, timestamptz, timestamptz) IS 'Make the monthly partitions (UTC) of a table of the platform from one instant to another where they are missing; returns how many were made';
 
 CREATE FUNCTION cdp.replay_rejected(reason text DEFAULT NULL, source text DEFAULT NULL) RETURNS bigint
-LANGUAGE sql VOLATILE PARALLEL UNSAFE
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+	replayed bigint;
+BEGIN
+	PERFORM cdp.require_init();
 	WITH taken AS (
 		DELETE FROM cdp.rejected r
 		WHERE (replay_rejected.reason IS NULL OR r.reason = replay_rejected.reason)
@@ -62,7 +74,9 @@ AS $$
 		SELECT t.received_at, t.source, t.payload FROM taken t ORDER BY t.rejected_id
 		RETURNING 1
 	)
-	SELECT count(*) FROM returned
+	SELECT count(*) INTO replayed FROM returned;
+	RETURN replayed;
+END
 $$;
 COMMENT ON FUNCTION cdp.replay_rejected(text, text) IS 'Put rejected messages back into the inbox, all or those of a reason or source; returns how many. The next cdp.process() tries them again; what is still wrong is rejected again';
 

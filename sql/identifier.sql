@@ -127,6 +127,7 @@ LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+	PERFORM cdp.require_init();
 	IF name IS NULL OR name !~ '^[a-z_][a-z0-9_]{0,62}$' THEN
 		RAISE EXCEPTION 'invalid name for a namespace' USING ERRCODE = 'invalid_name',
 			HINT = 'Use lower-case letters, digits and underscores, a letter first, at most 63.';
@@ -137,6 +138,11 @@ BEGIN
 	END IF;
 	IF valid_pattern IS NOT NULL THEN
 		PERFORM '' ~ valid_pattern; -- an invalid regular expression fails here, not at the next message
+	END IF;
+	IF EXISTS (SELECT FROM unnest(paths) p
+			WHERE p IS NULL OR p !~ '^((identify|track|page|screen|group|alias):)?[^.:]+([.][^.:]+)*$') THEN
+		RAISE EXCEPTION 'invalid path in namespace "%"', name USING ERRCODE = 'invalid_parameter_value',
+			HINT = 'Write member names joined by dots, such as context.traits.email; before it, with a colon, a type of message such as identify.';
 	END IF;
 	priority := coalesce(priority, (SELECT n.priority FROM cdp.namespace n WHERE n.name = create_namespace.name),
 		(SELECT max(n.priority) + 1 FROM cdp.namespace n), 1);
@@ -161,6 +167,7 @@ LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+	PERFORM cdp.require_init();
 	IF value IS NULL OR value = '' THEN
 		RAISE EXCEPTION 'a blocked value cannot be empty' USING ERRCODE = 'invalid_parameter_value',
 			HINT = 'Empty values are kept out in any case.';

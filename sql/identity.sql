@@ -3,20 +3,11 @@
 -- functions
 
 CREATE FUNCTION cdp.profile_id(identifier cdp.identifier) RETURNS bigint
-LANGUAGE sql STABLE STRICT PARALLEL UNSAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
-	SELECT i.profile_id FROM cdp.normalize(identifier) n
-	JOIN cdp.identity i ON i.namespace = cdp.namespace(n) AND i.value = cdp.value(n)
-$$;
+AS 'MODULE_PATHNAME', 'cdp_profile_id_of' LANGUAGE C STABLE STRICT PARALLEL UNSAFE;
 COMMENT ON FUNCTION cdp.profile_id(cdp.identifier) IS 'The profile an identifier, normalised first, belongs to; null when nobody was ever known by it. Error 42704 when there is no such namespace';
 
 CREATE FUNCTION cdp.profile_id(profile_id bigint) RETURNS bigint
-LANGUAGE sql STABLE STRICT PARALLEL SAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
-	SELECT coalesce(p.merged_into, p.profile_id) FROM cdp.profile p WHERE p.profile_id = profile_id.profile_id
-$$;
+AS 'MODULE_PATHNAME', 'cdp_profile_id_now' LANGUAGE C STABLE STRICT PARALLEL UNSAFE;
 COMMENT ON FUNCTION cdp.profile_id(bigint) IS 'The profile that a profile id, however old, stands for now: itself, or the one it was merged into; null when it was never given out';
 
 CREATE FUNCTION cdp.explain_link(a cdp.identifier, b cdp.identifier)

@@ -4,14 +4,20 @@ CREATE FUNCTION cdp.process(
 	max integer DEFAULT 10000, OUT messages bigint, OUT events bigint, OUT duplicates bigint, OUT rejected bigint,
 	OUT merges bigint, OUT splits bigint, OUT entered bigint, OUT exited bigint
 )
-AS 'MODULE_PATHNAME', 'cdp_process' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp;
+AS 'MODULE_PATHNAME', 'cdp_process' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE
+-- The statements inside look few rows up in large tables by their indexes; a plan made for a table that was small
+-- or not yet analyzed must not read all of it later.
+SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan SET jit = off
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off;
 COMMENT ON FUNCTION cdp.process(integer) IS 'Process one batch: at most max rows of the inbox (and about 16 MB), and due segment timers, in the caller''s transaction. Returns how many messages were found, became events, were duplicates or rejected, and how many profiles merged and split and entered and left segments. Waits while another session processes a batch. Call it until messages is 0. Errors 22023, 25006, 55000';
 
 CREATE FUNCTION cdp.ingest(
 	payload text, source text DEFAULT 'default', received_at timestamptz DEFAULT NULL, OUT messages bigint,
 	OUT events bigint, OUT duplicates bigint, OUT rejected bigint, OUT errors jsonb
 )
-AS 'MODULE_PATHNAME', 'cdp_ingest' LANGUAGE C VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp;
+AS 'MODULE_PATHNAME', 'cdp_ingest' LANGUAGE C VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan SET jit = off -- as cdp.process()
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off;
 COMMENT ON FUNCTION cdp.ingest(text, text, timestamptz) IS 'Take one message of the Segment specification, or an envelope {"batch": [..]}, and process it in this transaction, so that its effect can be read at once; with cdp.process_immediately off only store it in the inbox. received_at: now if null. Returns counts, and errors [{reason, detail}] for what was rejected (kept in cdp.rejected). Errors 22004, 42602, 25006, 55000';
 
 CREATE FUNCTION cdp.ingest(
@@ -30,6 +36,7 @@ LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+	PERFORM cdp.require_init();
 	task := 'partitions made';
 	done := cdp.make_partitions('event', now(), now() + interval '2 months')
 		+ cdp.make_partitions('change', now(), now() + interval '2 months');
@@ -38,7 +45,7 @@ BEGIN
 	task := 'message keys forgotten';
 	WITH old AS (
 		SELECT s.ctid AS row FROM cdp.seen s
-		WHERE s.received_at < now() - current_setting('cdp.dedup_window')::interval
+		WHERE s.received_at < cdp.clock_now() - current_setting('cdp.dedup_window')::interval
 		LIMIT 50000 FOR UPDATE SKIP LOCKED
 	)
 	DELETE FROM cdp.seen s USING old WHERE s.ctid = old.row;
@@ -53,8 +60,10 @@ COMMENT ON FUNCTION cdp.maintain() IS 'Housekeeping: make partitions for the nex
 CREATE FUNCTION cdp.verify() RETURNS TABLE (part text, checked bigint, differences bigint)
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
+SET client_min_messages = warning
 AS $$
 BEGIN
+	PERFORM cdp.require_init();
 	DROP TABLE IF EXISTS pg_temp.cdp_mention;
 	CREATE TEMPORARY TABLE cdp_mention ON COMMIT DROP AS
 		SELECT e.ctid AS event_ctid, e.tableoid AS event_table, e.identifier_id AS anchor, e.occurred_at, e.type,

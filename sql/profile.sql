@@ -54,15 +54,18 @@ COMMENT ON FUNCTION cdp.profile(bigint) IS 'Everything known of the profile that
 
 CREATE FUNCTION cdp.timeline(profile_id bigint)
 RETURNS TABLE (occurred_at timestamptz, type text, name text, source text, anchor cdp.identifier, message_id text, message jsonb)
-LANGUAGE sql STABLE STRICT PARALLEL UNSAFE ROWS 100
+LANGUAGE plpgsql STABLE STRICT PARALLEL UNSAFE ROWS 100
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT e.occurred_at, e.type, e.name, s.name, cdp.identifier(i.namespace, i.value), e.message_id, e.message
+BEGIN
+	PERFORM cdp.require_init();
+	RETURN QUERY SELECT e.occurred_at, e.type, e.name, s.name, cdp.identifier(i.namespace, i.value), e.message_id, e.message
 	FROM cdp.identity i
 	JOIN cdp.event e ON e.identifier_id = i.identifier_id
 	JOIN cdp.source s ON s.source_id = e.source_id
 	WHERE i.profile_id = cdp.profile_id(timeline.profile_id)
-	ORDER BY e.occurred_at, e.message_id
+	ORDER BY e.occurred_at, e.message_id;
+END
 $$;
 COMMENT ON FUNCTION cdp.timeline(bigint) IS 'All events of a profile, oldest first, whichever of its identifiers they came by; the profile id may be an old one';
 

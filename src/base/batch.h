@@ -50,6 +50,7 @@ typedef struct CdpMessage
 	int name_length;
 	const char *message_id;
 	int message_id_length;
+	bool has_made_id; /* it came without one */
 	TimestampTz occurred_at;
 	Jsonb *document;   /* the message as it is kept */
 	int first_mention; /* in batch->mentions: strongest first, people's before accounts' */

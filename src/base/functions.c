@@ -12,6 +12,7 @@
 PG_FUNCTION_INFO_V1(cdp_version);
 PG_FUNCTION_INFO_V1(cdp_clock_now);
 PG_FUNCTION_INFO_V1(cdp_parse_json);
+PG_FUNCTION_INFO_V1(cdp_require_init_sql);
 PG_FUNCTION_INFO_V1(cdp_stamped_map_out);
 PG_FUNCTION_INFO_V1(cdp_stamped_map_send);
 PG_FUNCTION_INFO_V1(cdp_stamped_map_eq);
@@ -27,6 +28,13 @@ Datum
 cdp_clock_now(PG_FUNCTION_ARGS)
 {
 	PG_RETURN_TIMESTAMPTZ(cdp_now());
+}
+
+Datum
+cdp_require_init_sql(PG_FUNCTION_ARGS)
+{
+	cdp_require_init();
+	PG_RETURN_VOID();
 }
 
 Datum

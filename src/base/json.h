@@ -86,6 +86,9 @@ extern CdpJsonValue cdp_json_member(CdpJsonValue v, const char *name);
 /* A string's characters, unescaped; points into the text where nothing is escaped. */
 extern const char *cdp_json_string(CdpJsonValue v, int *length);
 
+/* A number's text as jsonb prints it, or NULL when it is out of range; never raises. */
+extern const char *cdp_json_number_text(CdpJsonValue v, int *length);
+
 /*
  * One member of an object to be written.  'under' (may be none) is an object whose members are
  * taken where the value, an object too, lacks them.
@@ -103,6 +106,9 @@ typedef struct CdpJsonMember
  * NULL when a number is outside numeric's range or nesting passes CDP_MAX_DEPTH; never raises for content.
  */
 extern Jsonb *cdp_json_to_jsonb(CdpJsonValue v);
+/* The object at a path of names in a document, or NULL. */
+extern JsonbContainer *cdp_jsonb_object(Jsonb *document, const char *const *path, int n);
+
 extern Jsonb *cdp_json_members_to_jsonb(const CdpJsonMember *members, int n_members);
 
 #endif

@@ -14,9 +14,12 @@
 #include "utils/builtins.h"
 #include "utils/numeric.h"
 
-/* A number's text is at most this long and its exponent at most that large, else it is refused. */
-#define MAX_NUMBER_BYTES 1000
-#define MAX_EXPONENT 1000
+/*
+ * A number may have as many digits when it is written out in full, else it is refused; so what was read once can be
+ * read again from what the server prints, which has a sign, a point and a leading zero more.
+ */
+#define MAX_DIGITS 1000
+#define MAX_NUMBER_BYTES (MAX_DIGITS + 8)
 
 typedef struct Pair
 {
@@ -96,25 +99,53 @@ short_number(const char *s, int length)
 	return scale == 0 ? int64_to_numeric(digits) : int64_div_fast_to_numeric(digits, scale);
 }
 
-/* Read a number; NULL when it is outside the limits above. */
+/* How many digits a number has when it is written out, or more than MAX_DIGITS. */
+static int
+count_digits(const char *s, int length)
+{
+	int digits = 0;
+	int exponent = 0;
+	int i = 0;
+
+	for (; i < length && s[i] != 'e' && s[i] != 'E'; i++)
+		digits += s[i] >= '0' && s[i] <= '9';
+	for (; i < length; i++)
+	{
+		if (s[i] >= '0' && s[i] <= '9')
+			exponent = Min(exponent * 10 + (s[i] - '0'), MAX_DIGITS + 1);
+	}
+	return digits + exponent;
+}
+
+/* Read a number; NULL when it is outside the limit above. */
 static Numeric
 read_number(const char *s, int length)
 {
 	Numeric number = short_number(s, length);
-	const char *e;
 	char buffer[MAX_NUMBER_BYTES + 1];
 
 	if (number != NULL)
 		return number;
-	if (length > MAX_NUMBER_BYTES)
+	if (length > MAX_NUMBER_BYTES || count_digits(s, length) > MAX_DIGITS)
 		return NULL;
 	memcpy(buffer, s, length);
 	buffer[length] = '\0';
-	e = strpbrk(buffer, "eE");
-	if (e != NULL && (strlen(e + 1) > 6 || abs(atoi(e + 1)) > MAX_EXPONENT))
-		return NULL;
 	return DatumGetNumeric(DirectFunctionCall3(numeric_in, CStringGetDatum(buffer), ObjectIdGetDatum(InvalidOid),
 											   Int32GetDatum(-1)));
+}
+
+const char *
+cdp_json_number_text(CdpJsonValue v, int *length)
+{
+	const CdpJsonNode *node = &v.json->nodes[v.node];
+	Numeric number = read_number(v.json->text + node->start, node->length);
+	char *text;
+
+	if (number == NULL)
+		return NULL;
+	text = DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(number)));
+	*length = strlen(text);
+	return text;
 }
 
 static bool
@@ -354,6 +385,29 @@ cdp_json_to_jsonb(CdpJsonValue v)
 	return end_jsonb(&out);
 }
 
+JsonbContainer *
+cdp_jsonb_object(Jsonb *document, const char *const *path, int n)
+{
+	JsonbContainer *at = &document->root;
+
+	for (int i = 0; i < n; i++)
+	{
+		JsonbValue v;
+
+		if (!JsonContainerIsObject(at) || getKeyJsonValueFromContainer(at, path[i], strlen(path[i]), &v) == NULL ||
+			v.type != jbvBinary)
+			return NULL;
+		at = v.val.binary.data;
+	}
+	return JsonContainerIsObject(at) ? at : NULL;
+}
+
+static uint32
+depth_of(CdpJsonValue v)
+{
+	return cdp_json_exists(v) ? v.json->nodes[v.node].depth : 0;
+}
+
 Jsonb *
 cdp_json_members_to_jsonb(const CdpJsonMember *members, int n_members)
 {
@@ -366,7 +420,7 @@ cdp_json_members_to_jsonb(const CdpJsonMember *members, int n_members)
 	{
 		const CdpJsonNode *node = &members[i].value.json->nodes[members[i].value.node];
 
-		if (node->depth >= CDP_MAX_DEPTH)
+		if (node->depth >= CDP_MAX_DEPTH || depth_of(members[i].under) >= CDP_MAX_DEPTH)
 			return NULL;
 		pairs[i].name = members[i].name;
 		pairs[i].name_length = members[i].name_length;

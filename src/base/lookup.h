@@ -28,6 +28,12 @@ typedef struct CdpLookupKind
 	CdpQuery by_sql; /* SELECT * FROM cdp.<table> WHERE .. ORDER BY the index's columns */
 } CdpLookupKind;
 
+/* A kind of lookup, written as an initialiser; its condition as SQL with qualified operators. */
+#define CDP_LOOKUP(table, index, n, is_text, where, order, types)                                                            \
+	{                                                                                                                  \
+		table, index, n, is_text, {"SELECT * FROM cdp." table " WHERE " where " ORDER BY " order, types}              \
+	}
+
 typedef struct CdpLookup
 {
 	Relation table;

@@ -18,14 +18,14 @@ char *cdp_clock_setting = NULL;
 int cdp_worker_naptime = 1000;
 char *cdp_worker_role = NULL;
 
-/* The clock as check_clock() read it; 0 = not set. */
-static TimestampTz clock_at = 0;
+/* The clock as check_clock() read it; DT_NOBEGIN: not set. */
+static TimestampTz clock_at = DT_NOBEGIN;
 
 /* Accept '' or a timestamp. */
 static bool
 check_clock(char **newval, void **extra, GucSource source)
 {
-	TimestampTz at = 0;
+	TimestampTz at = DT_NOBEGIN;
 	TimestampTz *kept;
 
 	if (*newval != NULL && **newval != '\0' && !cdp_parse_timestamp(*newval, strlen(*newval), &at))
@@ -54,7 +54,7 @@ assign_clock(const char *newval, void *extra)
 TimestampTz
 cdp_now(void)
 {
-	return clock_at != 0 ? clock_at : GetCurrentTransactionStartTimestamp();
+	return clock_at != DT_NOBEGIN ? clock_at : GetCurrentTransactionStartTimestamp();
 }
 
 void

@@ -377,6 +377,29 @@ cdp_gather(CdpGatherer *gatherer, int key, CdpStampedEntry entry)
 	gatherer->n++;
 }
 
+void
+cdp_gather_object(CdpGatherer *gatherer, int key, JsonbContainer *object, TimestampTz at, int16 rank)
+{
+	CdpStampedEntry entry = {.at = at, .rank = rank};
+	JsonbIterator *it = JsonbIteratorInit(object);
+	JsonbIteratorToken token;
+	JsonbValue v;
+
+	while ((token = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
+	{
+		if (token == WJB_KEY)
+		{
+			entry.name = v.val.string.val;
+			entry.name_length = v.val.string.len;
+		}
+		else if (token == WJB_VALUE)
+		{
+			entry.value = JsonbValueToJsonb(&v);
+			cdp_gather(gatherer, key, entry);
+		}
+	}
+}
+
 static int
 compare_gathered(const void *a, const void *b)
 {

@@ -62,6 +62,9 @@ typedef struct CdpGatherer
 
 extern void cdp_gather(CdpGatherer *gatherer, int key, CdpStampedEntry entry);
 
+/* Gather all members of an object, said at one instant by a source of one rank. */
+extern void cdp_gather_object(CdpGatherer *gatherer, int key, JsonbContainer *object, TimestampTz at, int16 rank);
+
 /* Build the map of each key and hand it over. Entries must all be gathered by then. */
 extern void cdp_gather_build(CdpGatherer *gatherer, CdpStampedTie tie, void (*take)(void *arg, int key, CdpStamped *map),
 							 void *arg);

@@ -113,7 +113,13 @@ cdp_parse_timestamp(const char *text, int len, TimestampTz *result)
 	seconds = ((int64) date2j(year, month, day) - POSTGRES_EPOCH_JDATE) * SECS_PER_DAY + hour * 3600 + minute * 60 +
 			  second - zone;
 	*result = seconds * USECS_PER_SEC + microseconds;
-	return *result >= FIRST_INSTANT && *result < END_INSTANT;
+	return cdp_is_plausible_time(*result);
+}
+
+bool
+cdp_is_plausible_time(TimestampTz at)
+{
+	return at >= FIRST_INSTANT && at < END_INSTANT;
 }
 
 void

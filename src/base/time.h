@@ -20,6 +20,9 @@ extern TimestampTz cdp_now(void);
  */
 extern bool cdp_parse_timestamp(const char *text, int len, TimestampTz *result);
 
+/* Is it an instant that a message may carry, i.e. finite and in the years 0001 to 9999? */
+extern bool cdp_is_plausible_time(TimestampTz at);
+
 /* Write an instant as 2026-01-31T09:00:00.5Z, in UTC. */
 #define CDP_TIMESTAMP_BYTES 48
 extern void cdp_format_timestamp(TimestampTz at, char *buffer);

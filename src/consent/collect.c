@@ -20,41 +20,27 @@ CDP_QUERY(append_ledger,
 		  "SELECT *, $5 FROM unnest($1, $2, $3, $4)",
 		  "int8[],text[],bool[],timestamptz[],timestamptz");
 
-/* Gather one message's preferences. */
+/* Gather one message's preferences, as the log keeps them; what is no boolean says nothing. */
 static void
-gather(CdpGatherer *gatherer, const CdpMessage *m, const Jsonb *granted, const Jsonb *refused)
+gather(CdpGatherer *gatherer, const CdpMessage *m)
 {
-	static char *path[] = {"context", "consent", "categoryPreferences"};
-	CdpJsonValue preferences = cdp_message_path(m, path, 3);
-	const CdpJsonNode *nodes;
+	static const char *const path[] = {"context", "consent", "categoryPreferences"};
+	JsonbContainer *preferences = m->anchor < 0 ? NULL : cdp_jsonb_object(m->document, path, 3);
+	int from = gatherer->n;
+	int kept = from;
 
-	if (m->anchor < 0 || !cdp_json_is(preferences, CDP_JSON_OBJECT))
+	if (preferences == NULL)
 		return;
-	nodes = preferences.json->nodes;
-	for (uint32 at = preferences.node + 1; at < nodes[preferences.node].next; at = nodes[at + 1].next)
+	cdp_gather_object(gatherer, m->anchor, preferences, m->occurred_at, 0);
+	for (int i = from; i < gatherer->n; i++)
 	{
-		CdpJsonValue key = {preferences.json, at};
-		CdpJsonValue value = {preferences.json, at + 1};
-		CdpStampedEntry entry = {.at = m->occurred_at};
+		JsonbValue v;
 
-		if (cdp_json_is(value, CDP_JSON_TRUE))
-			entry.value = granted;
-		else if (cdp_json_is(value, CDP_JSON_FALSE))
-			entry.value = refused;
-		else
-			continue;
-		entry.name = cdp_json_string(key, &entry.name_length);
-		cdp_gather(gatherer, m->anchor, entry);
+		if (JsonbExtractScalar(unconstify(JsonbContainer *, &gatherer->items[i].entry.value->root), &v) &&
+			v.type == jbvBool)
+			gatherer->items[kept++] = gatherer->items[i];
 	}
-}
-
-static Jsonb *
-make_boolean(bool b)
-{
-	JsonbValue value = {.type = jbvBool};
-
-	value.val.boolean = b;
-	return JsonbValueToJsonb(&value);
+	gatherer->n = kept;
 }
 
 static void
@@ -140,11 +126,9 @@ cdp_consent_collect(CdpBatch *batch)
 {
 	MemoryContext old = MemoryContextSwitchTo(batch->context);
 	CdpGatherer gatherer = {0};
-	Jsonb *granted = make_boolean(true);
-	Jsonb *refused = make_boolean(false);
 
 	for (int i = 0; i < batch->n_messages; i++)
-		gather(&gatherer, &batch->messages[i], granted, refused);
+		gather(&gatherer, &batch->messages[i]);
 	if (gatherer.n > 0)
 	{
 		cdp_gather_build(&gatherer, cdp_consent_tie, take_consents, batch);

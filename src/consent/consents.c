@@ -95,16 +95,15 @@ cdp_granted(PG_FUNCTION_ARGS)
 Datum
 cdp_allows(PG_FUNCTION_ARGS)
 {
-	ArrayType *array = PG_GETARG_ARRAYTYPE_P(1);
 	Datum *names;
 	bool *nulls;
 	int n;
 	CdpStamped *map;
 
-	if (PG_ARGISNULL(0))
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
 		PG_RETURN_BOOL(false);
 	map = PG_GETARG_STAMPED_P(0);
-	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &names, &nulls, &n);
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(1), TEXTOID, -1, false, TYPALIGN_INT, &names, &nulls, &n);
 	for (int i = 0; i < n; i++)
 	{
 		CdpStampedEntry entry;

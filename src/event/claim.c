@@ -10,6 +10,7 @@
 #include "postgres.h"
 
 #include "event/event.h"
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "storage/itemptr.h"
@@ -56,6 +57,16 @@ is_full(const Claim *claim)
 	return claim->batch->n_payloads >= claim->max || claim->bytes >= CDP_CLAIM_BYTES;
 }
 
+/* Nothing is received before 1970 or after tomorrow; whoever says so means now. */
+static TimestampTz
+plausible_receipt(TimestampTz at, TimestampTz now)
+{
+	TimestampTz first = ((TimestampTz) (UNIX_EPOCH_JDATE - POSTGRES_EPOCH_JDATE)) * USECS_PER_DAY;
+	TimestampTz last = Max(now, GetCurrentTransactionStartTimestamp()) + USECS_PER_DAY;
+
+	return at < first || at > last ? now : at;
+}
+
 /* Copy one row of the inbox. */
 static void
 claim_row(Claim *claim, uint64 row)
@@ -69,7 +80,8 @@ claim_row(Claim *claim, uint64 row)
 	cdp_column_add(claim->tids, PointerGetDatum(tid));
 	claim_from = ItemPointerGetBlockNumberNoCheck(tid);
 	value = cdp_result_datum(row, 2, &isnull);
-	payload->received_at = isnull ? claim->batch->now : DatumGetTimestampTz(value);
+	payload->received_at =
+		isnull ? claim->batch->now : plausible_receipt(DatumGetTimestampTz(value), claim->batch->now);
 	payload->source = cdp_result_cstring(row, 3);
 	value = cdp_result_datum(row, 4, &isnull);
 	payload->text = isnull ? pstrdup("") : TextDatumGetCString(value);
@@ -196,7 +208,7 @@ cdp_event_take(CdpBatch *batch, char *text, int length, const char *source, Time
 	payload->text = text;
 	payload->length = length;
 	payload->source = source;
-	payload->received_at = received_at;
+	payload->received_at = plausible_receipt(received_at, batch->now);
 	find_sources(batch);
 	MemoryContextSwitchTo(old);
 }

@@ -32,8 +32,8 @@ extern void cdp_event_store(CdpBatch *batch);
 /* Write what was rejected in this batch to cdp.rejected. */
 extern void cdp_event_reject(CdpBatch *batch);
 
-/* Note a rejection; 'document' is what replaying it needs, or NULL for the payload as it came. */
-extern void cdp_event_note_rejection(CdpBatch *batch, const CdpPayload *payload, const char *reason, const char *detail,
-									 const char *document, int length);
+/* Refuse a message (or, with no value for it, a whole payload); 'detail' names no value of the message. */
+extern void cdp_event_refuse(CdpBatch *batch, const CdpPayload *payload, CdpJsonValue message, CdpJsonValue envelope,
+							 const char *reason, const char *detail);
 
 #endif

@@ -9,31 +9,6 @@
 
 static const CdpJsonValue no_value = {NULL, CDP_JSON_NONE};
 
-void
-cdp_event_note_rejection(CdpBatch *batch, const CdpPayload *payload, const char *reason, const char *detail,
-						 const char *document, int length)
-{
-	CdpRejection *rejection;
-
-	if (batch->n_rejections == batch->rejections_capacity)
-	{
-		batch->rejections_capacity = Max(16, batch->rejections_capacity * 2);
-		if (batch->rejections == NULL)
-			batch->rejections =
-				MemoryContextAlloc(batch->context, sizeof(CdpRejection) * batch->rejections_capacity);
-		else
-			batch->rejections =
-				repalloc_huge(batch->rejections, sizeof(CdpRejection) * (Size) batch->rejections_capacity);
-	}
-	rejection = &batch->rejections[batch->n_rejections++];
-	rejection->payload = payload;
-	rejection->reason = reason;
-	rejection->detail = detail;
-	rejection->document = document != NULL ? document : payload->text;
-	rejection->document_length = document != NULL ? length : payload->length;
-	batch->rejected++;
-}
-
 /* Add a message; what its parts are is found out in validation. */
 static void
 add_message(CdpBatch *batch, const CdpPayload *payload, CdpJsonValue json, CdpJsonValue envelope)
@@ -66,11 +41,9 @@ open_envelope(CdpBatch *batch, const CdpPayload *payload, CdpJsonValue envelope,
 	if (n == 0 || n > (uint32) cdp_max_batch_events)
 	{
 		batch->received++;
-		cdp_event_note_rejection(batch, payload, n == 0 ? "empty_batch" : "too_many_events",
-								 n == 0 ? "the envelope holds no message"
-										: psprintf("the envelope holds %u messages, the limit is %d", n,
-												   cdp_max_batch_events),
-								 NULL, 0);
+		cdp_event_refuse(batch, payload, envelope, no_value, n == 0 ? "empty_batch" : "too_many_events",
+						 n == 0 ? "the envelope holds no message"
+								: psprintf("the envelope holds %u messages, the limit is %d", n, cdp_max_batch_events));
 		return;
 	}
 	for (uint32 i = list.node + 1; i < nodes[list.node].next; i = nodes[i].next)
@@ -92,17 +65,15 @@ parse_payload(CdpBatch *batch, const CdpPayload *payload)
 	if (payload->length > cdp_max_payload_bytes)
 	{
 		batch->received++;
-		cdp_event_note_rejection(batch, payload, "too_large",
-								 psprintf("the payload has %d bytes, the limit is %d", payload->length,
-										  cdp_max_payload_bytes),
-								 NULL, 0);
+		cdp_event_refuse(batch, payload, no_value, no_value, "too_large",
+						 psprintf("the payload has %d bytes, the limit is %d", payload->length, cdp_max_payload_bytes));
 		return;
 	}
 	if (!cdp_json_parse(payload->text, payload->length, json))
 	{
 		batch->received++;
-		cdp_event_note_rejection(batch, payload, "invalid_json",
-								 psprintf("not JSON at byte %u", json->error_at + 1), NULL, 0);
+		cdp_event_refuse(batch, payload, no_value, no_value, "invalid_json",
+						 psprintf("not JSON at byte %u", json->error_at + 1));
 		return;
 	}
 	root = cdp_json_root(json);

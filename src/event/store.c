@@ -1,41 +1,64 @@
 /*
  * store.c
- *		The event log and the list of what was rejected.
+ *		The event log.
  */
 #include "postgres.h"
 
 #include "event/event.h"
 #include "catalog/pg_type.h"
+#include "utils/datetime.h"
 #include "utils/jsonb.h"
 
-CDP_QUERY(make_partitions, "SELECT cdp.make_partitions('event', $1, $2)", "timestamptz,timestamptz");
+CDP_QUERY(make_partition, "SELECT cdp.make_partitions('event', $1, $1)", "timestamptz");
 CDP_QUERY(append_events,
 		  "INSERT INTO cdp.event (identifier_id, occurred_at, received_at, source_id, type, name, message_id, message) "
 		  "SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8)",
 		  "int8[],timestamptz[],timestamptz[],int4[],text[],text[],text[],jsonb[]");
-CDP_QUERY(append_rejections,
-		  "INSERT INTO cdp.rejected (received_at, source, reason, detail, payload) SELECT * FROM unnest($1, $2, $3, $4, $5)",
-		  "timestamptz[],text[],text[],text[],text[]");
-
 static const char *const type_names[] = {"identify", "track", "page", "screen", "group", "alias"};
 
-/* See that the log has partitions for when the messages were received. */
+/* The month of an instant, in UTC, counted from year 0. */
+static int64
+month_of(TimestampTz at)
+{
+	struct pg_tm tm;
+	fsec_t fraction;
+
+	if (timestamp2tm(at, NULL, &tm, &fraction, NULL, NULL) != 0)
+		return 0;
+	return (int64) tm.tm_year * 12 + tm.tm_mon;
+}
+
+/* See that the log has a partition for each month in which messages were received. */
 static void
 prepare_partitions(CdpBatch *batch)
 {
-	TimestampTz first = batch->messages[0].payload->received_at;
-	TimestampTz last = first;
-	Datum arguments[2];
+	int64 *months = palloc(sizeof(int64) * batch->n_messages);
+	TimestampTz *instants = palloc(sizeof(TimestampTz) * batch->n_messages);
+	int n = 0;
 
-	for (int i = 1; i < batch->n_messages; i++)
+	for (int i = 0; i < batch->n_messages; i++)
 	{
-		first = Min(first, batch->messages[i].payload->received_at);
-		last = Max(last, batch->messages[i].payload->received_at);
+		TimestampTz at = batch->messages[i].payload->received_at;
+		int64 month;
+		int j = 0;
+
+		if (i > 0 && at == batch->messages[i - 1].payload->received_at)
+			continue;
+		month = month_of(at);
+		while (j < n && months[j] != month)
+			j++;
+		if (j < n)
+			continue;
+		months[n] = month;
+		instants[n++] = at;
 	}
-	arguments[0] = TimestampTzGetDatum(first);
-	arguments[1] = TimestampTzGetDatum(last);
-	cdp_run(&make_partitions, arguments, NULL);
-	cdp_done();
+	for (int i = 0; i < n; i++)
+	{
+		Datum arguments[1] = {TimestampTzGetDatum(instants[i])};
+
+		cdp_run(&make_partition, arguments, NULL);
+		cdp_done();
+	}
 }
 
 void
@@ -69,37 +92,6 @@ cdp_event_store(CdpBatch *batch)
 		for (int i = 0; i < (int) lengthof(types); i++)
 			arguments[i] = cdp_column_array(columns[i]);
 		cdp_run(&append_events, arguments, NULL);
-		cdp_done();
-	}
-	MemoryContextSwitchTo(old);
-}
-
-void
-cdp_event_reject(CdpBatch *batch)
-{
-	MemoryContext old = MemoryContextSwitchTo(batch->context);
-	int n = batch->n_rejections;
-	Oid types[] = {TIMESTAMPTZOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID};
-	CdpColumn *columns[lengthof(types)];
-	Datum arguments[lengthof(types)];
-
-	if (n > 0)
-	{
-		for (int i = 0; i < (int) lengthof(types); i++)
-			columns[i] = cdp_column(types[i], n);
-		for (int i = 0; i < n; i++)
-		{
-			const CdpRejection *r = &batch->rejections[i];
-
-			cdp_column_add(columns[0], TimestampTzGetDatum(r->payload->received_at));
-			cdp_column_add_text(columns[1], r->payload->source, strlen(r->payload->source));
-			cdp_column_add_text(columns[2], r->reason, strlen(r->reason));
-			cdp_column_add_text(columns[3], r->detail, strlen(r->detail));
-			cdp_column_add_text(columns[4], r->document, r->document_length);
-		}
-		for (int i = 0; i < (int) lengthof(types); i++)
-			arguments[i] = cdp_column_array(columns[i]);
-		cdp_run(&append_rejections, arguments, NULL);
 		cdp_done();
 	}
 	MemoryContextSwitchTo(old);

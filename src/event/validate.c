@@ -54,6 +54,15 @@ string_member(CdpJsonValue object, const char *name, int *length)
 	return cdp_json_is(v, CDP_JSON_STRING) ? cdp_json_string(v, length) : NULL;
 }
 
+/* Is a member there and not null? */
+static bool
+has_value(CdpJsonValue object, const char *name)
+{
+	CdpJsonValue v = cdp_json_member(object, name);
+
+	return cdp_json_exists(v) && cdp_json_type(v) != CDP_JSON_NULL;
+}
+
 static bool
 read_type(Check *check, CdpMessage *message)
 {
@@ -74,12 +83,27 @@ read_type(Check *check, CdpMessage *message)
 	return refuse(check, "unknown_type", "type is none of identify, track, page, screen, group, alias");
 }
 
+/* What an envelope hands down must not nest deeper than a message may. */
+static bool
+check_depth(Check *check, CdpJsonValue envelope, const char *name)
+{
+	CdpJsonValue v = cdp_json_member(envelope, name);
+
+	if (cdp_json_exists(v) && v.json->nodes[v.node].depth >= CDP_MAX_DEPTH)
+		return refuse(check, "too_deep", psprintf("%s of the envelope nests %u deep, the limit is %d", name,
+												  v.json->nodes[v.node].depth, CDP_MAX_DEPTH - 1));
+	return true;
+}
+
 static bool
 check_members(Check *check, const CdpMessage *message)
 {
 	CdpJsonValue m = message->json;
 
-	return check_type(check, m, "context", CDP_JSON_OBJECT, "an object") &&
+	return check_type(check, message->envelope, "context", CDP_JSON_OBJECT, "an object") &&
+		   check_type(check, message->envelope, "integrations", CDP_JSON_OBJECT, "an object") &&
+		   check_depth(check, message->envelope, "context") && check_depth(check, message->envelope, "integrations") &&
+		   check_type(check, m, "context", CDP_JSON_OBJECT, "an object") &&
 		   check_type(check, m, "properties", CDP_JSON_OBJECT, "an object") &&
 		   check_type(check, m, "traits", CDP_JSON_OBJECT, "an object") &&
 		   check_type(check, m, "userId", CDP_JSON_STRING, "a string") &&
@@ -102,17 +126,16 @@ read_name(Check *check, CdpMessage *message)
 	}
 	if (message->type == CDP_PAGE || message->type == CDP_SCREEN)
 		message->name = string_member(m, "name", &message->name_length);
-	if (message->type == CDP_GROUP && !cdp_json_exists(cdp_json_member(m, "groupId")))
+	if (message->type == CDP_GROUP && !has_value(m, "groupId"))
 		return refuse(check, "missing_group_id", "groupId is missing");
-	if (message->type == CDP_ALIAS && (!cdp_json_exists(cdp_json_member(m, "previousId")) ||
-									   !cdp_json_exists(cdp_json_member(m, "userId"))))
+	if (message->type == CDP_ALIAS && (!has_value(m, "previousId") || !has_value(m, "userId")))
 		return refuse(check, "missing_previous_id", "previousId or userId is missing");
 	if (message->name_length > 1024)
 		return refuse(check, "too_large", "the event's name has more than 1,024 bytes");
 	return true;
 }
 
-/* Read a time member; '*at' is 0 where it is absent or null. */
+/* Read a time member; '*at' is DT_NOBEGIN where it is absent or null. */
 static bool
 read_time(Check *check, CdpJsonValue object, const char *name, TimestampTz *at)
 {
@@ -120,7 +143,7 @@ read_time(Check *check, CdpJsonValue object, const char *name, TimestampTz *at)
 	const char *text;
 	int length;
 
-	*at = 0;
+	*at = DT_NOBEGIN;
 	if (!cdp_json_exists(v) || cdp_json_type(v) == CDP_JSON_NULL)
 		return true;
 	if (cdp_json_type(v) != CDP_JSON_STRING)
@@ -144,12 +167,13 @@ read_times(Check *check, CdpMessage *message)
 	if (!read_time(check, message->json, "originalTimestamp", &original) ||
 		!read_time(check, message->json, "timestamp", &timestamp) || !read_time(check, message->json, "sentAt", &sent))
 		return false;
-	if (sent == 0 && cdp_json_exists(message->envelope) && !read_time(check, message->envelope, "sentAt", &sent))
+	if (sent == DT_NOBEGIN && cdp_json_exists(message->envelope) &&
+		!read_time(check, message->envelope, "sentAt", &sent))
 		return false;
-	at = original != 0 ? original : timestamp;
-	if (at == 0)
+	at = original != DT_NOBEGIN ? original : timestamp;
+	if (at == DT_NOBEGIN)
 		at = payload->received_at;
-	else if (sent != 0 && payload->corrects_clock)
+	else if (sent != DT_NOBEGIN && payload->corrects_clock && cdp_is_plausible_time(payload->received_at - (sent - at)))
 		at = payload->received_at - (sent - at);
 	message->occurred_at = Min(at, payload->received_at + MAX_AHEAD);
 	return true;
@@ -167,6 +191,7 @@ make_message_id(CdpMessage *message)
 	strcpy(id, "cdp-");
 	for (int i = 0; i < (int) sizeof(random); i++)
 		sprintf(id + 4 + 2 * i, "%02x", random[i]);
+	message->has_made_id = true;
 	message->message_id = id;
 	message->message_id_length = 36;
 }
@@ -176,7 +201,11 @@ read_message_id(Check *check, CdpMessage *message)
 {
 	if (!check_type(check, message->json, "messageId", CDP_JSON_STRING, "a string"))
 		return false;
-	message->message_id = string_member(message->json, "messageId", &message->message_id_length);
+	if (cdp_json_is(cdp_json_member(message->json, "messageId"), CDP_JSON_NUMBER))
+		message->message_id =
+			cdp_json_number_text(cdp_json_member(message->json, "messageId"), &message->message_id_length);
+	else
+		message->message_id = string_member(message->json, "messageId", &message->message_id_length);
 	if (message->message_id_length > CDP_MAX_MESSAGE_ID_BYTES)
 		return refuse(check, "invalid_message_id",
 					  psprintf("messageId has %d bytes, the limit is %d", message->message_id_length,
@@ -237,11 +266,24 @@ is_name(const char *name, int length, const char *wanted)
 	return (int) strlen(wanted) == length && memcmp(name, wanted, length) == 0;
 }
 
+static const char *const inherited[] = {"context", "integrations", "sentAt"};
+
+/* Is it a member that a message takes from its envelope where it has none? */
+static bool
+is_inherited(const char *name, int length)
+{
+	for (int i = 0; i < (int) lengthof(inherited); i++)
+	{
+		if (is_name(name, length, inherited[i]))
+			return true;
+	}
+	return false;
+}
+
 /* The message as it is kept: with its envelope's context, integrations and sentAt, without keys and SDK metadata. */
 static bool
 make_document(Check *check, CdpMessage *message)
 {
-	static const char *const inherited[] = {"context", "integrations", "sentAt"};
 	const CdpJson *json = message->json.json;
 	const CdpJsonNode *nodes = json->nodes;
 	const CdpJsonValue none = {NULL, CDP_JSON_NONE};
@@ -254,7 +296,7 @@ make_document(Check *check, CdpMessage *message)
 	{
 		CdpJsonValue v = cdp_json_member(message->envelope, inherited[i]);
 
-		if (cdp_json_exists(v) && !cdp_json_exists(cdp_json_member(message->json, inherited[i])))
+		if (cdp_json_exists(v) && !has_value(message->json, inherited[i]))
 			add_member(members, &n, inherited[i], strlen(inherited[i]), v, none);
 	}
 	for (uint32 i = message->json.node + 1; i < nodes[message->json.node].next; i = nodes[i + 1].next)
@@ -265,14 +307,18 @@ make_document(Check *check, CdpMessage *message)
 		int length;
 		const char *name = cdp_json_string(key, &length);
 
-		if (is_name(name, length, "writeKey") || is_name(name, length, "_metadata"))
+		if (is_name(name, length, "writeKey") || is_name(name, length, "_metadata") ||
+			(message->has_made_id && is_name(name, length, "messageId")))
+			continue;
+		if (cdp_json_type(value) == CDP_JSON_NULL && is_inherited(name, length) &&
+			has_value(message->envelope, pnstrdup(name, length)))
 			continue;
 		if ((is_name(name, length, "context") || is_name(name, length, "integrations")) &&
 			cdp_json_is(value, CDP_JSON_OBJECT))
 			under = cdp_json_member(message->envelope, length == 7 ? "context" : "integrations");
 		add_member(members, &n, name, length, value, under);
 	}
-	if (string_member(message->json, "messageId", &(int){0}) == NULL)
+	if (message->has_made_id)
 		add_member(members, &n, "messageId", 9, made_string(message->message_id), none);
 	message->document = cdp_json_members_to_jsonb(members, n);
 	if (message->document == NULL)
@@ -299,40 +345,6 @@ validate_message(Check *check, CdpMessage *message)
 		   make_document(check, message);
 }
 
-/* What replaying one message of an envelope needs: itself and the envelope's own members around it. */
-static void
-reject_message(Check *check, const CdpMessage *message)
-{
-	const CdpJson *json = message->json.json;
-	const CdpJsonNode *node = &json->nodes[message->json.node];
-	StringInfoData text;
-
-	if (!cdp_json_exists(message->envelope))
-	{
-		cdp_event_note_rejection(check->batch, message->payload, check->reason, check->detail, NULL, 0);
-		return;
-	}
-	initStringInfo(&text);
-	appendStringInfoString(&text, "{\"batch\":[");
-	appendBinaryStringInfo(&text, json->text + node->start, node->length);
-	appendStringInfoChar(&text, ']');
-	for (uint32 i = message->envelope.node + 1; i < json->nodes[message->envelope.node].next;
-		 i = json->nodes[i + 1].next)
-	{
-		const CdpJsonNode *key = &json->nodes[i];
-		const CdpJsonNode *value = &json->nodes[i + 1];
-		bool is_text = value->type == CDP_JSON_STRING;
-
-		if (is_name(json->text + key->start, key->length, "batch") ||
-			is_name(json->text + key->start, key->length, "writeKey"))
-			continue;
-		appendStringInfo(&text, ",\"%.*s\":", (int) key->length, json->text + key->start);
-		appendBinaryStringInfo(&text, json->text + value->start - is_text, value->length + 2 * is_text);
-	}
-	appendStringInfoChar(&text, '}');
-	cdp_event_note_rejection(check->batch, message->payload, check->reason, check->detail, text.data, text.len);
-}
-
 void
 cdp_event_validate(CdpBatch *batch)
 {
@@ -347,7 +359,8 @@ cdp_event_validate(CdpBatch *batch)
 		if (validate_message(&check, &batch->messages[i]))
 			batch->messages[kept++] = batch->messages[i];
 		else
-			reject_message(&check, &batch->messages[i]);
+			cdp_event_refuse(batch, batch->messages[i].payload, batch->messages[i].json, batch->messages[i].envelope,
+							 check.reason, check.detail);
 	}
 	batch->n_messages = kept;
 	MemoryContextSwitchTo(old);

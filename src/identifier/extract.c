@@ -68,13 +68,12 @@ consider(Finder *f, int namespace_index, CdpJsonValue v)
 	if (cdp_json_is(v, CDP_JSON_STRING))
 		value = cdp_json_string(v, &length);
 	else if (cdp_json_is(v, CDP_JSON_NUMBER))
-	{
-		value = v.json->text + v.json->nodes[v.node].start;
-		length = v.json->nodes[v.node].length;
-	}
+		value = cdp_json_number_text(v, &length); /* as the log keeps it: 1e5 is 100000 */
 	else
 		return;
 	f->is_present = true;
+	if (value == NULL)
+		return;
 	new.value = cdp_identifier_normalize(&f->namespaces->items[namespace_index], value, length, &new.value_length);
 	if (new.value != NULL &&
 		cdp_identifier_is_eligible(f->namespaces, namespace_index, new.value, new.value_length))

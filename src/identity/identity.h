@@ -12,6 +12,7 @@
 #define CDP_IDENTITY_H
 
 #include "base/base.h"
+#include "base/lookup.h"
 #include "identifier/identifier.h"
 
 /* Find or make the identifiers of the batch; anchors of its messages. */
@@ -25,5 +26,11 @@ extern void cdp_identity_resolve(CdpBatch *batch);
  * empty. An error when there is no such namespace. SPI must be connected.
  */
 extern bool cdp_identity_key(const CdpIdentifier *id, Datum *key);
+
+/* The profile of an identifier, and the live profile that an id stands for; 0: none. SPI must be connected. */
+extern int64 cdp_identity_find(const CdpIdentifier *id);
+extern int64 cdp_identity_follow(int64 profile_id);
+
+extern CdpLookupKind cdp_profile_row; /* a profile's row by its id */
 
 #endif

@@ -30,27 +30,6 @@ CDP_QUERY(read_step,
 		  "WHERE (l.identifier_a, l.identifier_b) IN (($1, $2), ($2, $1))",
 		  "int8,int8");
 
-bool
-cdp_identity_key(const CdpIdentifier *id, Datum *key)
-{
-	CdpNamespaces *namespaces = cdp_namespaces_load();
-	int ns = cdp_namespace_find(namespaces, id->data, id->namespace_length);
-	const char *value;
-	int length;
-
-	if (ns < 0)
-		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
-						errmsg("namespace \"%.*s\" does not exist", id->namespace_length, id->data),
-						errhint("See the table cdp.namespace.")));
-	value = cdp_identifier_normalize(&namespaces->items[ns], cdp_identifier_value(id), cdp_identifier_value_length(id),
-									 &length);
-	if (value == NULL)
-		return false;
-	key[0] = CStringGetTextDatum(namespaces->items[ns].name);
-	key[1] = PointerGetDatum(cstring_to_text_with_len(value, length));
-	return true;
-}
-
 /* Look an identifier up by its normal form; false if nobody was ever known by it. */
 static bool
 look_up(CdpIdentifier *id, int64 *identifier_id, int64 *profile_id)

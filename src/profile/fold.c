@@ -34,45 +34,36 @@ CDP_QUERY(fold_profiles,
 		  "NOT coalesce(cdp.is_same(o.consents, p.consents), o.consents IS NULL AND p.consents IS NULL))",
 		  "int8[]");
 
-/* Gather the traits that messages say, with the identifier they belong to. */
+/* To whom do a message's traits belong? Of identify to its anchor, of group to the account; -1: it says none. */
+static int
+owner_of_traits(const CdpBatch *batch, const CdpMessage *m)
+{
+	if (m->type == CDP_IDENTIFY)
+		return m->anchor;
+	for (int i = 0; m->type == CDP_GROUP && i < m->n_mentions; i++)
+	{
+		const CdpMention *mention = &batch->mentions[m->first_mention + i];
+
+		if (!batch->namespaces->items[mention->namespace_index].is_person_entity)
+			return mention->identifier;
+	}
+	return -1;
+}
+
+/* Gather the traits that messages say, as the log keeps them, so that they can be derived from it again. */
 static void
 gather_traits(CdpBatch *batch, CdpGatherer *gatherer)
 {
+	static const char *const path[] = {"traits"};
+
 	for (int i = 0; i < batch->n_messages; i++)
 	{
 		const CdpMessage *m = &batch->messages[i];
-		CdpJsonValue traits = cdp_json_member(m->json, "traits");
-		const CdpJsonNode *nodes;
-		int owner = m->anchor;
+		int owner = owner_of_traits(batch, m);
+		JsonbContainer *traits = owner < 0 ? NULL : cdp_jsonb_object(m->document, path, 1);
 
-		if (m->type == CDP_GROUP)
-		{
-			/* a group's traits are the account's: of the first identifier that is no person's */
-			owner = -1;
-			for (int j = 0; j < m->n_mentions && owner < 0; j++)
-			{
-				const CdpMention *mention = &batch->mentions[m->first_mention + j];
-
-				if (!batch->namespaces->items[mention->namespace_index].is_person_entity)
-					owner = mention->identifier;
-			}
-		}
-		else if (m->type != CDP_IDENTIFY)
-			continue;
-		if (owner < 0 || !cdp_json_is(traits, CDP_JSON_OBJECT))
-			continue;
-		nodes = traits.json->nodes;
-		for (uint32 at = traits.node + 1; at < nodes[traits.node].next; at = nodes[at + 1].next)
-		{
-			CdpJsonValue key = {traits.json, at};
-			CdpJsonValue value = {traits.json, at + 1};
-			CdpStampedEntry entry = {.at = m->occurred_at, .rank = m->payload->source_rank};
-
-			entry.name = cdp_json_string(key, &entry.name_length);
-			entry.value = cdp_json_to_jsonb(value);
-			if (entry.value != NULL)
-				cdp_gather(gatherer, owner, entry);
-		}
+		if (traits != NULL)
+			cdp_gather_object(gatherer, owner, traits, m->occurred_at, m->payload->source_rank);
 	}
 }
 

@@ -14,20 +14,10 @@
 PG_FUNCTION_INFO_V1(cdp_profile_by_identifier);
 PG_FUNCTION_INFO_V1(cdp_profile_by_id);
 
-#define KIND(table, index, n, is_text, where, order, types)                                                            \
-	{                                                                                                                  \
-		table, index, n, is_text, {"SELECT * FROM cdp." table " WHERE " where " ORDER BY " order, types}              \
-	}
-
-static CdpLookupKind identity_by_key =
-	KIND("identity", "identity_namespace_value_key", 2, true,
-		 "namespace OPERATOR(pg_catalog.=) $1 AND value OPERATOR(pg_catalog.=) $2", "namespace, value", "text,text");
 static CdpLookupKind identities_of_profile =
-	KIND("identity", "identity_profile_id_idx", 1, false, "profile_id OPERATOR(pg_catalog.=) $1", "identifier_id", "int8");
-static CdpLookupKind profile_by_id =
-	KIND("profile", "profile_pkey", 1, false, "profile_id OPERATOR(pg_catalog.=) $1", "profile_id", "int8");
+	CDP_LOOKUP("identity", "identity_profile_id_idx", 1, false, "profile_id OPERATOR(pg_catalog.=) $1", "identifier_id", "int8");
 static CdpLookupKind memberships_of_profile =
-	KIND("membership", "membership_pkey", 1, false, "profile_id OPERATOR(pg_catalog.=) $1", "segment", "int8");
+	CDP_LOOKUP("membership", "membership_pkey", 1, false, "profile_id OPERATOR(pg_catalog.=) $1", "segment", "int8");
 
 typedef struct Document
 {
@@ -162,41 +152,22 @@ push_segments(Document *d)
 	pushJsonbValue(&d->state, WJB_END_ARRAY, NULL);
 }
 
-/* Find the row of a profile id, or of the one it was merged into; false if it was never given out. */
-static bool
-find_profile(CdpLookup *row, int64 *profile_id)
-{
-	for (;;)
-	{
-		Datum key[1] = {Int64GetDatum(*profile_id)};
-		bool isnull;
-		int64 into;
-
-		cdp_lookup_begin(row, &profile_by_id, key);
-		if (!cdp_lookup_next(row))
-		{
-			cdp_lookup_end(row);
-			return false;
-		}
-		into = DatumGetInt64(cdp_lookup_value(row, "merged_into", &isnull));
-		if (isnull)
-			return true;
-		cdp_lookup_end(row);
-		*profile_id = into;
-	}
-}
-
 /* Make the document; NULL if there is no such profile. */
 static Jsonb *
 make_document(int64 profile_id)
 {
 	Document d = {NULL, profile_id};
+	Datum key[1] = {Int64GetDatum(profile_id)};
 	CdpLookup row;
 	bool isnull;
 	char *entity;
 
-	if (!find_profile(&row, &d.profile_id))
+	cdp_lookup_begin(&row, &cdp_profile_row, key);
+	if (!cdp_lookup_next(&row))
+	{
+		cdp_lookup_end(&row);
 		return NULL;
+	}
 	pushJsonbValue(&d.state, WJB_BEGIN_OBJECT, NULL);
 	push_number(&d, "profile_id", d.profile_id);
 	entity = TextDatumGetCString(cdp_lookup_value(&row, "entity", &isnull));
@@ -213,33 +184,12 @@ make_document(int64 profile_id)
 	return JsonbValueToJsonb(pushJsonbValue(&d.state, WJB_END_OBJECT, NULL));
 }
 
-/* Which profile has an identifier? 0: none. */
-static int64
-find_by_identifier(CdpIdentifier *id)
+/* The document of a profile, made in the caller's memory; a null of SQL if there is none. */
+static Datum
+return_document(FunctionCallInfo fcinfo, int64 profile_id, MemoryContext caller)
 {
-	Datum key[2];
-	CdpLookup row;
-	int64 profile_id = 0;
-	bool isnull;
-
-	if (!cdp_identity_key(id, key))
-		return 0;
-	cdp_lookup_begin(&row, &identity_by_key, key);
-	if (cdp_lookup_next(&row))
-		profile_id = DatumGetInt64(cdp_lookup_value(&row, "profile_id", &isnull));
-	cdp_lookup_end(&row);
-	return profile_id;
-}
-
-Datum
-cdp_profile_by_identifier(PG_FUNCTION_ARGS)
-{
-	MemoryContext caller = CurrentMemoryContext;
 	Jsonb *document = NULL;
-	int64 profile_id;
 
-	SPI_connect();
-	profile_id = find_by_identifier(PG_GETARG_IDENTIFIER_P(0));
 	MemoryContextSwitchTo(caller);
 	if (profile_id != 0)
 		document = make_document(profile_id);
@@ -250,16 +200,19 @@ cdp_profile_by_identifier(PG_FUNCTION_ARGS)
 }
 
 Datum
+cdp_profile_by_identifier(PG_FUNCTION_ARGS)
+{
+	MemoryContext caller = CurrentMemoryContext;
+
+	SPI_connect(); /* for rules not read yet, and tables with row-level security */
+	return return_document(fcinfo, cdp_identity_find(PG_GETARG_IDENTIFIER_P(0)), caller);
+}
+
+Datum
 cdp_profile_by_id(PG_FUNCTION_ARGS)
 {
 	MemoryContext caller = CurrentMemoryContext;
-	Jsonb *document;
 
 	SPI_connect();
-	MemoryContextSwitchTo(caller);
-	document = make_document(PG_GETARG_INT64(0));
-	SPI_finish();
-	if (document == NULL)
-		PG_RETURN_NULL();
-	PG_RETURN_JSONB_P(document);
+	return return_document(fcinfo, cdp_identity_follow(PG_GETARG_INT64(0)), caller);
 }

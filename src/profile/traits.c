@@ -33,6 +33,12 @@ cdp_traits_merge(PG_FUNCTION_ARGS)
 	PG_RETURN_POINTER(cdp_stamped_merge(PG_GETARG_STAMPED_P(0), PG_GETARG_STAMPED_P(1), cdp_stamped_tie_bytes));
 }
 
+static void
+take_map(void *arg, int key, CdpStamped *map)
+{
+	*(CdpStamped **) arg = map;
+}
+
 /* The members of a JSON object, all said at one instant by a source of one rank. */
 Datum
 cdp_traits_of(PG_FUNCTION_ARGS)
@@ -40,11 +46,8 @@ cdp_traits_of(PG_FUNCTION_ARGS)
 	Jsonb *object = PG_GETARG_JSONB_P(0);
 	TimestampTz at = PG_GETARG_TIMESTAMPTZ(1);
 	int32 rank = PG_GETARG_INT32(2);
-	CdpStampedEntry *entries;
-	JsonbIterator *it;
-	JsonbIteratorToken token;
-	JsonbValue v;
-	int n = 0;
+	CdpGatherer gatherer = {0};
+	CdpStamped *traits = NULL;
 
 	if (!JB_ROOT_IS_OBJECT(object))
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("traits are not a JSON object"),
@@ -52,19 +55,9 @@ cdp_traits_of(PG_FUNCTION_ARGS)
 	if (rank < -PG_INT16_MAX || rank > PG_INT16_MAX)
 		ereport(ERROR, (errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE), errmsg("rank is out of range"),
 						errhint("A rank is between -32767 and 32767.")));
-	entries = palloc(sizeof(CdpStampedEntry) * (Size) (JB_ROOT_COUNT(object) + 1));
-	it = JsonbIteratorInit(&object->root);
-	while ((token = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
-	{
-		if (token == WJB_KEY)
-		{
-			entries[n].name = v.val.string.val;
-			entries[n].name_length = v.val.string.len;
-			entries[n].at = at;
-			entries[n].rank = rank;
-		}
-		else if (token == WJB_VALUE)
-			entries[n++].value = JsonbValueToJsonb(&v);
-	}
-	PG_RETURN_POINTER(cdp_stamped_build(entries, n, cdp_stamped_tie_bytes));
+	cdp_gather_object(&gatherer, 0, &object->root, at, rank);
+	if (gatherer.n == 0)
+		PG_RETURN_POINTER(cdp_stamped_build(NULL, 0, cdp_stamped_tie_bytes));
+	cdp_gather_build(&gatherer, cdp_stamped_tie_bytes, take_map, &traits);
+	PG_RETURN_POINTER(traits);
 }

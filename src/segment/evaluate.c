@@ -81,7 +81,8 @@ emit_constants(Program *program, int index, const CdpNode *leaf)
 			constant->offset = append_aligned(program, literal->number, VARSIZE(literal->number));
 		else if (literal->kind == CDP_STRING)
 		{
-			string = cstring_to_text(leaf->op == CDP_MATCHES ? cdp_predicate_regex(literal->text) : literal->text);
+			string =
+				cstring_to_text(leaf->op == CDP_MATCHES ? cdp_predicate_regex(literal->text) : literal->text);
 			constant->offset = append_aligned(program, string, VARSIZE(string));
 		}
 	}
@@ -107,7 +108,8 @@ static int64
 ceil_count(Numeric number)
 {
 	Datum minus = DirectFunctionCall1(numeric_uminus, NumericGetDatum(number));
-	char *digits = DatumGetCString(DirectFunctionCall1(numeric_out, DirectFunctionCall1(numeric_floor, minus)));
+	char *digits =
+		DatumGetCString(DirectFunctionCall1(numeric_out, DirectFunctionCall1(numeric_floor, minus)));
 
 	if (digits[0] != '-')
 		return 0; /* not above zero, and no count is below */
@@ -293,7 +295,8 @@ read_entry(const JsonbContainer *container, int index)
 	Value value = {VALUE_OBJECT};
 
 	if (JBE_ISSTRING(entry))
-		value = (Value){.kind = VALUE_STRING, .text = base + offset, .length = getJsonbLength(container, index)};
+		value =
+			(Value){.kind = VALUE_STRING, .text = base + offset, .length = getJsonbLength(container, index)};
 	else if (JBE_ISNUMERIC(entry))
 		value = (Value){.kind = VALUE_NUMBER, .number = (Numeric) (base + INTALIGN(offset))};
 	else if (JBE_ISBOOL(entry))
@@ -314,7 +317,8 @@ find_trait(const CdpPredicate *predicate, const CdpProgramNode *leaf, const CdpS
 		return (Value){VALUE_NONE};
 	if (JB_ROOT_IS_SCALAR(entry.value))
 		return read_entry(&entry.value->root, 0);
-	return (Value){.kind = JB_ROOT_IS_ARRAY(entry.value) ? VALUE_ARRAY : VALUE_OBJECT, .array = &entry.value->root};
+	return (Value){.kind = JB_ROOT_IS_ARRAY(entry.value) ? VALUE_ARRAY : VALUE_OBJECT,
+				   .array = &entry.value->root};
 }
 
 /* Say whether a value is of a constant's kind, and if so how they compare (booleans: 0 or not) */
@@ -327,12 +331,13 @@ compare_value(const CdpPredicate *predicate, const Value *value, const CdpConsta
 	{
 		case CDP_STRING:
 			if (value->kind == VALUE_STRING)
-				*order = cdp_compare_names(value->text, value->length, VARDATA(pointer), VARSIZE(pointer) - VARHDRSZ);
+				*order = cdp_compare_names(value->text, value->length, VARDATA(pointer),
+										   VARSIZE(pointer) - VARHDRSZ);
 			return value->kind == VALUE_STRING;
 		case CDP_NUMBER:
 			if (value->kind == VALUE_NUMBER)
-				*order = DatumGetInt32(
-					DirectFunctionCall2(numeric_cmp, NumericGetDatum(value->number), PointerGetDatum(pointer)));
+				*order = DatumGetInt32(DirectFunctionCall2(numeric_cmp, NumericGetDatum(value->number),
+														   PointerGetDatum(pointer)));
 			return value->kind == VALUE_NUMBER;
 		case CDP_FALSE:
 		case CDP_TRUE:
@@ -373,7 +378,10 @@ is_ordered(const CdpPredicate *predicate, CdpOperator op, const Value *value, co
 
 	if (value->kind == VALUE_BOOLEAN || !compare_value(predicate, value, constant, &order))
 		return false;
-	return op == CDP_LESS ? order < 0 : op == CDP_LESS_EQUAL ? order <= 0 : op == CDP_GREATER ? order > 0 : order >= 0;
+	return op == CDP_LESS		  ? order < 0
+		   : op == CDP_LESS_EQUAL ? order <= 0
+		   : op == CDP_GREATER	  ? order > 0
+								  : order >= 0;
 }
 
 /* Say whether bytes occur in others */
@@ -430,7 +438,8 @@ is_like(const CdpPredicate *predicate, CdpOperator op, const Value *value, const
 									  REG_ADVANCED | REG_NOSUB, DEFAULT_COLLATION_OID, 0, NULL);
 	if (length > value->length)
 		return false;
-	return memcmp(op == CDP_STARTS_WITH ? value->text : value->text + value->length - length, VARDATA(pattern), length) == 0;
+	return memcmp(op == CDP_STARTS_WITH ? value->text : value->text + value->length - length,
+				  VARDATA(pattern), length) == 0;
 }
 
 /* Add to an instant; what leaves the range of timestamps never comes */
@@ -460,8 +469,8 @@ is_near(const CdpProgramNode *leaf, const Value *value, TimestampTz now, Timesta
 
 /* Test a trait */
 static bool
-trait_holds(const CdpPredicate *predicate, const CdpProgramNode *leaf, const CdpSubject *subject, TimestampTz now,
-			TimestampTz *next_change)
+trait_holds(const CdpPredicate *predicate, const CdpProgramNode *leaf, const CdpSubject *subject,
+			TimestampTz now, TimestampTz *next_change)
 {
 	const CdpConstant *constants = (const CdpConstant *) ((const char *) predicate + leaf->values);
 	Value value = find_trait(predicate, leaf, subject);
@@ -508,8 +517,8 @@ trait_holds(const CdpPredicate *predicate, const CdpProgramNode *leaf, const Cdp
 typedef struct Span
 {
 	const TimestampTz *times;
-	int first;	  /* of those that count now */
-	int last;	  /* after them; those up to 'limit' enter later */
+	int first; /* of those that count now */
+	int last;  /* after them; those up to 'limit' enter later */
 	int limit;
 	int64 delay;  /* an event counts from so much after its time */
 	int64 expiry; /* and until so much after it; < 0: for ever */
@@ -535,7 +544,8 @@ count_until(const TimestampTz *times, int n, TimestampTz at)
 
 /* Find the events of a leaf and its window's place on them */
 static Span
-find_span(const CdpPredicate *predicate, const CdpProgramNode *leaf, const CdpSubject *subject, TimestampTz now)
+find_span(const CdpPredicate *predicate, const CdpProgramNode *leaf, const CdpSubject *subject,
+		  TimestampTz now)
 {
 	int low = 0;
 	int high = subject->n_events;
@@ -545,8 +555,8 @@ find_span(const CdpPredicate *predicate, const CdpProgramNode *leaf, const CdpSu
 	{
 		int middle = low + (high - low) / 2;
 		const CdpSubjectEvents *events = &subject->events[middle];
-		int order = cdp_compare_names(events->name, events->name_length, (const char *) predicate + leaf->name,
-									  leaf->name_length);
+		int order = cdp_compare_names(events->name, events->name_length,
+									  (const char *) predicate + leaf->name, leaf->name_length);
 
 		if (order == 0)
 		{
@@ -637,8 +647,8 @@ next_flip(Span span, const CdpInterval *intervals, int n, bool holds, int64 oppo
 
 /* Test the number of events in a window */
 static bool
-count_holds(const CdpPredicate *predicate, const CdpProgramNode *leaf, const CdpSubject *subject, TimestampTz now,
-			TimestampTz *next_change)
+count_holds(const CdpPredicate *predicate, const CdpProgramNode *leaf, const CdpSubject *subject,
+			TimestampTz now, TimestampTz *next_change)
 {
 	const CdpInterval *intervals = (const CdpInterval *) ((const char *) predicate + leaf->values);
 	Span span = find_span(predicate, leaf, subject, now);
@@ -660,7 +670,8 @@ consent_holds(const CdpPredicate *predicate, const CdpProgramNode *leaf, const C
 
 	for (int i = 0; i < subject->n_purposes; i++)
 	{
-		if (cdp_compare_names(subject->purposes[i], strlen(subject->purposes[i]), name, leaf->name_length) == 0)
+		if (cdp_compare_names(subject->purposes[i], strlen(subject->purposes[i]), name, leaf->name_length) ==
+			0)
 			return true;
 	}
 	return false;
@@ -673,7 +684,8 @@ consent_holds(const CdpPredicate *predicate, const CdpProgramNode *leaf, const C
  * have that truth the group keeps it until the last of them has changed, else until the first of all.
  */
 static bool
-node_holds(const CdpPredicate *predicate, int index, const CdpSubject *subject, TimestampTz now, TimestampTz *next_change)
+node_holds(const CdpPredicate *predicate, int index, const CdpSubject *subject, TimestampTz now,
+		   TimestampTz *next_change)
 {
 	const CdpProgramNode *node = &predicate->nodes[index];
 	bool decisive = node->kind == CDP_ANY;
@@ -710,7 +722,7 @@ node_holds(const CdpPredicate *predicate, int index, const CdpSubject *subject, 
 		}
 		is_decided = true;
 		last = Max(last, at);
-		if (last == NEVER) /* also when nobody asks */
+		if (last == NEVER) /* nothing can change that, or nobody asks when */
 			break;
 	}
 	if (next_change != NULL)
@@ -720,7 +732,8 @@ node_holds(const CdpPredicate *predicate, int index, const CdpSubject *subject, 
 
 /* Evaluate a predicate; see segment.h */
 bool
-cdp_predicate_evaluate(const CdpPredicate *predicate, const CdpSubject *subject, TimestampTz now, TimestampTz *next_change)
+cdp_predicate_evaluate(const CdpPredicate *predicate, const CdpSubject *subject, TimestampTz now,
+					   TimestampTz *next_change)
 {
 	Assert(predicate->version == CDP_PREDICATE_VERSION && predicate->n_nodes > 0);
 	return node_holds(predicate, 0, subject, now, next_change);
@@ -748,14 +761,16 @@ typedef struct PersonEvent
 static void
 bad_person(const char *message)
 {
-	ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("%s", message),
-					errhint("Write a person as {\"traits\": {\"plan\": \"pro\"}, \"consents\": [\"marketing\"], "
-							"\"events\": [{\"t\": \"2026-01-31T09:00:00Z\", \"name\": \"Order Completed\"}]}.")));
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("%s", message),
+			 errhint("Write a person as {\"traits\": {\"plan\": \"pro\"}, \"consents\": [\"marketing\"], "
+					 "\"events\": [{\"t\": \"2026-01-31T09:00:00Z\", \"name\": \"Order Completed\"}]}.")));
 }
 
 /* Return a member's elements as (document, first node), and how many there are */
 static uint32
-read_members(CdpJsonValue person, const char *name, CdpJsonType type, const char *message, CdpJsonValue *first)
+read_members(CdpJsonValue person, const char *name, CdpJsonType type, const char *message,
+			 CdpJsonValue *first)
 {
 	CdpJsonValue member = cdp_json_member(person, name);
 

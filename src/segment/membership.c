@@ -39,27 +39,37 @@ PG_FUNCTION_INFO_V1(cdp_advance_to);
 CdpSegmentListener cdp_segment_listener = NULL;
 
 CDP_QUERY(read_segments,
-		  "SELECT s.name, s.predicate FROM cdp.segment s WHERE $1 IS NULL OR s.name = $1 ORDER BY s.name COLLATE \"C\"",
+		  "SELECT s.name, s.predicate FROM cdp.segment s WHERE $1 IS NULL OR s.name = $1 ORDER BY s.name "
+		  "COLLATE \"C\"",
 		  "text");
+/* OFFSET 0 keeps the lookups by index, whatever size the tables had when the plans were made */
 CDP_QUERY(read_people,
 		  "SELECT p.profile_id, p.traits, CASE WHEN $2 THEN"
-		  " ARRAY (SELECT u.name FROM cdp.purpose u WHERE cdp.allows(p.consents, u.categories)) END FROM cdp.profile p"
-		  " WHERE p.profile_id = ANY ($1) AND p.merged_into IS NULL AND p.entity = 'person' ORDER BY p.profile_id",
+		  " ARRAY (SELECT u.name FROM cdp.purpose u WHERE cdp.allows(p.consents, u.categories)) END"
+		  " FROM unnest($1) AS k (id) CROSS JOIN LATERAL (SELECT l.profile_id, l.traits, l.consents FROM "
+		  "cdp.profile l"
+		  " WHERE l.profile_id = k.id AND l.merged_into IS NULL AND l.entity = 'person' OFFSET 0) p ORDER BY "
+		  "p.profile_id",
 		  "int8[],bool");
-CDP_QUERY(read_events,
-		  "SELECT i.profile_id, e.name, pg_catalog.array_agg(e.occurred_at ORDER BY e.occurred_at)"
-		  " FROM cdp.identity i JOIN cdp.event e USING (identifier_id)"
-		  " WHERE i.profile_id = ANY ($1) AND e.name = ANY ($2)"
-		  " GROUP BY i.profile_id, e.name ORDER BY i.profile_id, e.name COLLATE \"C\"",
-		  "int8[],text[]");
+CDP_QUERY(
+	read_events,
+	"SELECT k.id, e.name, pg_catalog.array_agg(e.occurred_at ORDER BY e.occurred_at)"
+	" FROM unnest($1) AS k (id)"
+	" CROSS JOIN LATERAL (SELECT l.identifier_id FROM cdp.identity l WHERE l.profile_id = k.id OFFSET 0) i"
+	" CROSS JOIN LATERAL (SELECT l.name, l.occurred_at FROM cdp.event l"
+	" WHERE l.identifier_id = i.identifier_id AND l.name = ANY ($2) OFFSET 0) e"
+	" GROUP BY k.id, e.name ORDER BY k.id, e.name COLLATE \"C\"",
+	"int8[],text[]");
 CDP_QUERY(read_memberships,
-		  "SELECT m.profile_id, m.segment FROM cdp.membership m WHERE m.profile_id = ANY ($1) AND m.segment = ANY ($2)"
+		  "SELECT m.profile_id, m.segment FROM unnest($1) AS k (id) CROSS JOIN LATERAL ("
+		  "SELECT l.profile_id, l.segment FROM cdp.membership l WHERE l.profile_id = k.id AND l.segment = "
+		  "ANY ($2) OFFSET 0) m"
 		  " ORDER BY m.profile_id",
 		  "int8[],text[]");
-CDP_QUERY(read_page,
-		  "SELECT p.profile_id FROM cdp.profile p WHERE p.profile_id > $1 AND p.merged_into IS NULL AND p.entity = 'person'"
-		  " ORDER BY p.profile_id LIMIT $2",
-		  "int8,int4");
+CDP_QUERY(read_everybody,
+		  "SELECT p.profile_id FROM cdp.profile p WHERE p.merged_into IS NULL AND p.entity = 'person' ORDER "
+		  "BY p.profile_id",
+		  "");
 CDP_QUERY(claim_due,
 		  "SELECT d.profile_id, d.due_at FROM cdp.due d JOIN cdp.profile p USING (profile_id)"
 		  " WHERE d.due_at <= $1 ORDER BY d.due_at LIMIT $2 FOR NO KEY UPDATE OF d, p SKIP LOCKED",
@@ -84,20 +94,23 @@ CDP_QUERY(set_due,
 CDP_QUERY(clear_due, "DELETE FROM cdp.due d WHERE d.profile_id = ANY ($1)", "int8[]");
 
 CDP_QUERY(write_segment,
-		  "INSERT INTO cdp.segment AS s (name, predicate, description, created_at, updated_at) VALUES ($1, $2, $3, $4, $4)"
+		  "INSERT INTO cdp.segment AS s (name, predicate, description, created_at, updated_at) VALUES ($1, "
+		  "$2, $3, $4, $4)"
 		  " ON CONFLICT ON CONSTRAINT segment_pkey DO UPDATE SET predicate = excluded.predicate,"
 		  " description = coalesce(excluded.description, s.description), updated_at = excluded.updated_at",
 		  "text,cdp.predicate,text,timestamptz");
 CDP_QUERY(delete_segment, "DELETE FROM cdp.segment s WHERE s.name = $1", "text");
 CDP_QUERY(empty_segment, "DELETE FROM cdp.membership m WHERE m.segment = $1 RETURNING m.profile_id", "text");
 CDP_QUERY(count_members, "SELECT pg_catalog.count(*) FROM cdp.membership m WHERE m.segment = $1", "text");
-CDP_QUERY(find_unknown_purpose,
-		  "SELECT x FROM unnest($1) AS x WHERE NOT EXISTS (SELECT FROM cdp.purpose p WHERE p.name = x) LIMIT 1",
-		  "text[]");
+CDP_QUERY(
+	find_unknown_purpose,
+	"SELECT x FROM unnest($1) AS x WHERE NOT EXISTS (SELECT FROM cdp.purpose p WHERE p.name = x) LIMIT 1",
+	"text[]");
 CDP_QUERY(find_live_profile,
 		  "WITH RECURSIVE chain AS ("
 		  "SELECT p.profile_id, p.merged_into FROM cdp.profile p WHERE p.profile_id = $1"
-		  " UNION SELECT p.profile_id, p.merged_into FROM chain c JOIN cdp.profile p ON p.profile_id = c.merged_into"
+		  " UNION SELECT p.profile_id, p.merged_into FROM chain c JOIN cdp.profile p ON p.profile_id = "
+		  "c.merged_into"
 		  ") SELECT c.profile_id FROM chain c WHERE c.merged_into IS NULL",
 		  "int8");
 
@@ -138,15 +151,15 @@ typedef struct Work
 	MemoryContext person;  /* one person */
 	CdpBatch *batch;	   /* NULL: outside of the pipeline */
 	TimestampTz now;
-	const char *cause;	  /* of changes that no timer brought */
-	bool is_partial;	  /* not all segments: leave the hints of the others alone */
+	const char *cause; /* of changes that no timer brought */
+	bool is_partial;   /* not all segments: leave the hints of the others alone */
 	int64 entered;
 	int64 exited;
 
 	Segment *segments; /* in bytewise order of their names */
 	int n_segments;
-	Datum names;		/* text[] */
-	Datum event_names;	/* text[] */
+	Datum names;	   /* text[] */
+	Datum event_names; /* text[] */
 	bool uses_events;
 	bool uses_consents;
 
@@ -253,8 +266,8 @@ load_segments(Work *work, const char *only)
 		segment->name = cdp_result_cstring(i, 1);
 		segment->text = CStringGetTextDatum(segment->name);
 		/* a copy, for the row goes away */
-		segment->predicate = cdp_predicate_from_datum(
-			PointerGetDatum(PG_DETOAST_DATUM_COPY(cdp_result_datum(i, 2, &isnull))));
+		segment->predicate =
+			cdp_predicate_from_datum(PointerGetDatum(PG_DETOAST_DATUM_COPY(cdp_result_datum(i, 2, &isnull))));
 	}
 	cdp_done();
 	MemoryContextSwitchTo(work->context);
@@ -399,8 +412,8 @@ note_change(Work *work, int64 profile_id, int segment, bool is_entry, TimestampT
 }
 
 /*
- * Evaluate a person: at the present, or from an overdue timer on at each instant at which something can change.
- * Returns the next such instant.
+ * Evaluate a person: at the present, or from an overdue timer on at each instant at which something can
+ * change. Returns the next such instant.
  */
 static TimestampTz
 evaluate_person(Work *work, int64 profile_id, const CdpSubject *subject, TimestampTz at, const char *cause)
@@ -761,7 +774,8 @@ check_purposes(const CdpPredicate *predicate)
 		return;
 	argument = cdp_column_array(names);
 	if (cdp_run(&find_unknown_purpose, &argument, NULL) > 0)
-		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("purpose \"%s\" does not exist", cdp_result_cstring(0, 1)),
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
+						errmsg("purpose \"%s\" does not exist", cdp_result_cstring(0, 1)),
 						errhint("Make it with cdp.create_purpose(), or correct the predicate.")));
 	cdp_done();
 }
@@ -789,25 +803,25 @@ evaluate_everybody(const char *name, TimestampTz now)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	Work work;
+	Portal people;
 	int64 *ids;
-	int64 after = PG_INT64_MIN;
 	int n;
 
 	begin_work(&work, NULL, now, "definition");
 	load_segments(&work, name);
 	ids = MemoryContextAlloc(work.context, CHUNK * sizeof(int64));
+	people = cdp_open(&read_everybody, NULL);
 	do
 	{
-		Datum arguments[] = {Int64GetDatum(after), Int32GetDatum(CHUNK)};
-
-		CHECK_FOR_INTERRUPTS();
-		n = run(&work, &read_page, arguments, NULL);
+		SPI_cursor_fetch(people, true, CHUNK);
+		n = SPI_processed;
 		for (int i = 0; i < n; i++)
-			ids[i] = after = cdp_result_int64(i, 1, 0);
+			ids[i] = cdp_result_int64(i, 1, 0);
 		cdp_done();
 		if (n > 0)
 			evaluate_chunk(&work, ids, NULL, n);
 	} while (n == CHUNK);
+	SPI_cursor_close(people);
 	MemoryContextSwitchTo(caller);
 	MemoryContextDelete(work.context);
 }
@@ -824,7 +838,8 @@ cdp_create_segment(PG_FUNCTION_ARGS)
 	Datum arguments[4];
 
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
-		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("name and predicate of a segment must not be null"),
+		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+						errmsg("name and predicate of a segment must not be null"),
 						errhint("Write SELECT cdp.create_segment('pro', $$trait plan = 'pro'$$).")));
 	name = check_name(PG_GETARG_TEXT_PP(0));
 	cdp_require_init();
@@ -928,9 +943,10 @@ clock_text(TimestampTz at)
 	fsec_t microseconds;
 
 	if (timestamp2tm(at, NULL, &tm, &microseconds, NULL, NULL) != 0 || tm.tm_year < 1 || tm.tm_year > 9999)
-		ereport(ERROR, (errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE), errmsg("instant must be in the years 1 to 9999")));
-	return psprintf("%04d-%02d-%02dT%02d:%02d:%02d.%06dZ", tm.tm_year, tm.tm_mon, tm.tm_mday, tm.tm_hour, tm.tm_min,
-					tm.tm_sec, (int) microseconds);
+		ereport(ERROR, (errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
+						errmsg("instant must be in the years 1 to 9999")));
+	return psprintf("%04d-%02d-%02dT%02d:%02d:%02d.%06dZ", tm.tm_year, tm.tm_mon, tm.tm_mday, tm.tm_hour,
+					tm.tm_min, tm.tm_sec, (int) microseconds);
 }
 
 /* Let time pass: every timer up to an instant goes off at its own, then the clock stands at that instant */
@@ -958,8 +974,8 @@ cdp_advance_to(PG_FUNCTION_ARGS)
 	lock_definitions(RowShareLock);
 	sweep_all(at, &entered, &exited);
 	SPI_finish();
-	(void) set_config_option("cdp.clock", clock, superuser() ? PGC_SUSET : PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SET,
-							 true, 0, false);
+	(void) set_config_option("cdp.clock", clock, superuser() ? PGC_SUSET : PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SET, true, 0, false);
 	values[0] = Int64GetDatum(entered);
 	values[1] = Int64GetDatum(exited);
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(descriptor), values, nulls)));

@@ -89,8 +89,8 @@ print_name(StringInfo out, const char *name)
 	bool is_plain = !(name[0] >= '0' && name[0] <= '9');
 
 	for (const char *at = name; *at != '\0' && is_plain; at++)
-		is_plain = *at == '_' || IS_HIGHBIT_SET(*at) || (*at >= '0' && *at <= '9') || (*at >= 'a' && *at <= 'z') ||
-				   (*at >= 'A' && *at <= 'Z');
+		is_plain = *at == '_' || IS_HIGHBIT_SET(*at) || (*at >= '0' && *at <= '9') ||
+				   (*at >= 'a' && *at <= 'z') || (*at >= 'A' && *at <= 'Z');
 	if (is_plain)
 		appendStringInfoString(out, name);
 	else
@@ -108,7 +108,8 @@ print_literal(StringInfo out, const CdpLiteral *literal, PrintForm form)
 	else if (form == PRINT_KEY)
 		appendStringInfoString(out, numeric_normalize(literal->number));
 	else
-		appendStringInfoString(out, DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(literal->number))));
+		appendStringInfoString(
+			out, DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(literal->number))));
 }
 
 /* Append a duration */
@@ -138,7 +139,8 @@ print_instant(StringInfo out, const char *word, const CdpInstant *instant, Print
 static void
 print_window(StringInfo out, const CdpWindow *window, PrintForm form)
 {
-	if (window->kind == CDP_ROLLING && (form == PRINT_KEY ? window->near.microseconds == 0 : window->near.text == NULL))
+	if (window->kind == CDP_ROLLING &&
+		(form == PRINT_KEY ? window->near.microseconds == 0 : window->near.text == NULL))
 	{
 		appendStringInfoString(out, " within ");
 		print_duration(out, &window->far, form);
@@ -350,7 +352,8 @@ check_keys(CdpJsonValue object, const char *allowed, CdpPredicateError *error)
 
 		if (strchr(name, ' ') != NULL || strstr(allowed, psprintf(" %s ", name)) == NULL)
 			return json_fail(error, psprintf("Known here: %.*s.", (int) strlen(allowed) - 2, allowed + 1),
-							 "unexpected key \"%s\" in a condition", pnstrdup(name, pg_mbcliplen(name, length, 40)));
+							 "unexpected key \"%s\" in a condition",
+							 pnstrdup(name, pg_mbcliplen(name, length, 40)));
 		at = nodes[nodes[at].next].next;
 	}
 	return true;
@@ -412,7 +415,8 @@ read_literals(CdpJsonValue array, CdpOperator op, List **values, CdpPredicateErr
 		return json_fail(error, NULL, "\"value\" of \"%s\" must be an array", operators[op].json);
 	n = array.json->nodes[array.node].count;
 	if (n == 0 || (op == CDP_BETWEEN && n != 2))
-		return json_fail(error, NULL, "\"value\" of \"%s\" has the wrong number of elements", operators[op].json);
+		return json_fail(error, NULL, "\"value\" of \"%s\" has the wrong number of elements",
+						 operators[op].json);
 	for (uint32 i = 0; i < n; i++)
 	{
 		CdpLiteral *literal = read_literal((CdpJsonValue){array.json, at}, error);
@@ -440,7 +444,8 @@ read_duration(CdpJsonValue object, const char *key, CdpDuration *duration, CdpPr
 	unit = number + strcspn(text + number, " ");
 	end = unit;
 	unit += strspn(text + unit, " ");
-	return cdp_predicate_duration(text + number, end - number, text + unit, strcspn(text + unit, " "), -1, duration, error);
+	return cdp_predicate_duration(text + number, end - number, text + unit, strcspn(text + unit, " "), -1,
+								  duration, error);
 }
 
 /* Read the window of a count; {} and null are none */
@@ -461,7 +466,8 @@ read_window(CdpJsonValue value, CdpWindow *window, CdpPredicateError *error)
 			   cdp_predicate_rolling(&far, NULL, -1, window, error);
 	if (cdp_json_exists(cdp_json_member(value, "from")))
 		return check_keys(value, " from to ", error) && read_duration(value, "from", &far, error) &&
-			   read_duration(value, "to", &near, error) && cdp_predicate_rolling(&far, &near, -1, window, error);
+			   read_duration(value, "to", &near, error) &&
+			   cdp_predicate_rolling(&far, &near, -1, window, error);
 	if (!check_keys(value, " last from to since until ", error))
 		return false;
 	{
@@ -492,15 +498,18 @@ read_test(CdpJsonValue object, CdpNode *leaf, CdpPredicateError *error)
 		op++;
 	if (op == CDP_N_OPERATORS || (leaf->kind == CDP_COUNT && op > CDP_BETWEEN))
 		return json_fail(error,
-						 leaf->kind == CDP_COUNT ? "A count has: = != < <= > >= in not_in between."
-												 : "A trait has: = != < <= > >= in not_in between contains starts_with ends_with "
-												   "matches is_set is_not_set within_last within_next.",
-						 "unknown operator \"%s\" in a condition", pnstrdup(name, pg_mbcliplen(name, strlen(name), 40)));
+						 leaf->kind == CDP_COUNT
+							 ? "A count has: = != < <= > >= in not_in between."
+							 : "A trait has: = != < <= > >= in not_in between contains starts_with ends_with "
+							   "matches is_set is_not_set within_last within_next.",
+						 "unknown operator \"%s\" in a condition",
+						 pnstrdup(name, pg_mbcliplen(name, strlen(name), 40)));
 	if (op == CDP_WITHIN_LAST || op == CDP_WITHIN_NEXT)
 	{
 		CdpDuration duration;
 
-		return read_duration(object, "value", &duration, error) && cdp_predicate_moving(leaf, op, &duration, -1, error);
+		return read_duration(object, "value", &duration, error) &&
+			   cdp_predicate_moving(leaf, op, &duration, -1, error);
 	}
 	if (op == CDP_IS_SET || op == CDP_IS_NOT_SET)
 	{
@@ -526,7 +535,8 @@ read_group(CdpJsonValue array, CdpNodeKind kind, CdpPredicateError *error)
 
 	if (!cdp_json_is(array, CDP_JSON_ARRAY) || array.json->nodes[array.node].count == 0)
 	{
-		json_fail(error, NULL, "\"%s\" must be an array of at least one condition", kind == CDP_ALL ? "all" : "any");
+		json_fail(error, NULL, "\"%s\" must be an array of at least one condition",
+				  kind == CDP_ALL ? "all" : "any");
 		return NULL;
 	}
 	for (uint32 i = 0; i < array.json->nodes[array.node].count; i++)
@@ -558,7 +568,8 @@ read_leaf(CdpJsonValue object, CdpNodeKind kind, const char *key, const char *ke
 	{
 		aggregate = read_string(object, "agg", error);
 		if (error->sqlstate == 0 && aggregate != NULL && strcmp(aggregate, "count") != 0)
-			json_fail(error, "The aggregate of events is \"count\".", "unknown aggregate \"%s\" in a condition",
+			json_fail(error, "The aggregate of events is \"count\".",
+					  "unknown aggregate \"%s\" in a condition",
 					  pnstrdup(aggregate, pg_mbcliplen(aggregate, strlen(aggregate), 40)));
 		read_window(cdp_json_member(object, "window"), &leaf->window, error);
 	}
@@ -572,12 +583,15 @@ read_node(CdpJsonValue value, CdpPredicateError *error)
 	if (!cdp_json_is(value, CDP_JSON_OBJECT))
 		json_fail(error, NULL, "%s must be a JSON object", "a condition");
 	else if (cdp_json_exists(cdp_json_member(value, "all")))
-		return check_keys(value, " all ", error) ? read_group(cdp_json_member(value, "all"), CDP_ALL, error) : NULL;
+		return check_keys(value, " all ", error) ? read_group(cdp_json_member(value, "all"), CDP_ALL, error)
+												 : NULL;
 	else if (cdp_json_exists(cdp_json_member(value, "any")))
-		return check_keys(value, " any ", error) ? read_group(cdp_json_member(value, "any"), CDP_ANY, error) : NULL;
+		return check_keys(value, " any ", error) ? read_group(cdp_json_member(value, "any"), CDP_ANY, error)
+												 : NULL;
 	else if (cdp_json_exists(cdp_json_member(value, "not")))
 	{
-		CdpNode *child = check_keys(value, " not ", error) ? read_node(cdp_json_member(value, "not"), error) : NULL;
+		CdpNode *child =
+			check_keys(value, " not ", error) ? read_node(cdp_json_member(value, "not"), error) : NULL;
 
 		return child == NULL ? NULL : cdp_predicate_negate(child, -1, error);
 	}
@@ -588,7 +602,8 @@ read_node(CdpJsonValue value, CdpPredicateError *error)
 	else if (cdp_json_exists(cdp_json_member(value, "consent")))
 		return read_leaf(value, CDP_CONSENT, "consent", " consent ", error);
 	else if (check_keys(value, " all any not trait event consent ", error))
-		json_fail(error, NULL, "%s needs one of the keys all, any, not, trait, event, consent", "a condition");
+		json_fail(error, NULL, "%s needs one of the keys all, any, not, trait, event, consent",
+				  "a condition");
 	return NULL;
 }
 
@@ -599,7 +614,8 @@ parse_json(const char *text, int length, CdpPredicateError *error)
 	CdpJson json;
 
 	if (!cdp_json_parse(text, length, &json))
-		cdp_predicate_fail(error, json.error_at, ERRCODE_SYNTAX_ERROR, NULL, "syntax error in the JSON of a predicate");
+		cdp_predicate_fail(error, json.error_at, ERRCODE_SYNTAX_ERROR, NULL,
+						   "syntax error in the JSON of a predicate");
 	/* a condition in a list in an object is two containers deep, and a window one more */
 	else if (json.nodes[0].depth > 2 * CDP_PREDICATE_MAX_DEPTH + 2)
 		cdp_predicate_fail(error, -1, ERRCODE_STATEMENT_TOO_COMPLEX, "Write it with fewer groups.",
@@ -647,13 +663,15 @@ static void
 report_error(const CdpPredicateError *error, const char *text, int length, Node *escontext)
 {
 #if PG_VERSION_NUM >= 160000
-	errsave(escontext,
+	errsave(
+		escontext,
 #else
-	ereport(ERROR,
+	ereport(
+		ERROR,
 #endif
-			(errcode(error->sqlstate), errmsg("%s", error->message),
-			 error->position < 0 || length == 0 ? 0 : errdetail("%s", show_place(text, length, error->position)),
-			 error->hint == NULL ? 0 : errhint("%s", error->hint)));
+		(errcode(error->sqlstate), errmsg("%s", error->message),
+		 error->position < 0 || length == 0 ? 0 : errdetail("%s", show_place(text, length, error->position)),
+		 error->hint == NULL ? 0 : errhint("%s", error->hint)));
 }
 
 /* Print a tree in either form */
@@ -683,7 +701,8 @@ parse(const char *text, int length, CdpPredicateError *error)
 	int blank = strspn(text, " \t\r\n\f\v");
 
 	if (length <= CDP_PREDICATE_MAX_BYTES)
-		return text[blank] == '{' ? parse_json(text, length, error) : cdp_predicate_parse_text(text, length, error);
+		return text[blank] == '{' ? parse_json(text, length, error)
+								  : cdp_predicate_parse_text(text, length, error);
 	fail_length(error);
 	return NULL;
 }
@@ -716,8 +735,8 @@ cdp_predicate_from_datum(Datum datum)
 
 	if (predicate->version == CDP_PREDICATE_VERSION)
 		return predicate;
-	return make_predicate(pnstrdup((char *) predicate + predicate->text, predicate->text_length), predicate->text_length,
-						  NULL);
+	return make_predicate(pnstrdup((char *) predicate + predicate->text, predicate->text_length),
+						  predicate->text_length, NULL);
 }
 
 /* Parse the text of a value, which was printed from a tree, into that tree */
@@ -788,7 +807,8 @@ cdp_predicate_send(PG_FUNCTION_ARGS)
 static int
 compare(Datum a_datum, Datum b_datum)
 {
-	MemoryContext work = AllocSetContextCreate(CurrentMemoryContext, "cdp predicate comparison", ALLOCSET_SMALL_SIZES);
+	MemoryContext work =
+		AllocSetContextCreate(CurrentMemoryContext, "cdp predicate comparison", ALLOCSET_SMALL_SIZES);
 	MemoryContext caller = MemoryContextSwitchTo(work);
 	const CdpPredicate *a = cdp_predicate_from_datum(a_datum);
 	const CdpPredicate *b = cdp_predicate_from_datum(b_datum);
@@ -797,7 +817,8 @@ compare(Datum a_datum, Datum b_datum)
 
 	if (a->text_length != b->text_length ||
 		memcmp((const char *) a + a->text, (const char *) b + b->text, a->text_length) != 0)
-		result = strcmp(print_tree(tree_of(a), PRINT_KEY, &length), print_tree(tree_of(b), PRINT_KEY, &length));
+		result =
+			strcmp(print_tree(tree_of(a), PRINT_KEY, &length), print_tree(tree_of(b), PRINT_KEY, &length));
 	MemoryContextSwitchTo(caller);
 	MemoryContextDelete(work);
 	return result < 0 ? -1 : result > 0;

@@ -93,20 +93,20 @@ typedef struct CdpInstant
 typedef struct CdpWindow
 {
 	CdpWindowKind kind;
-	CdpDuration far;	/* rolling: within far, or between far and near ago */
-	CdpDuration near;	/* text is NULL in 'within' */
-	CdpInstant since;	/* absolute */
+	CdpDuration far;  /* rolling: within far, or between far and near ago */
+	CdpDuration near; /* text is NULL in 'within' */
+	CdpInstant since; /* absolute */
 	CdpInstant until;
 } CdpWindow;
 
 typedef struct CdpNode
 {
 	CdpNodeKind kind;
-	int depth;		 /* nested groups and nots; 0 for a leaf */
-	List *children;	 /* of CdpNode: all, any, not */
+	int depth;		  /* nested groups and nots; 0 for a leaf */
+	List *children;	  /* of CdpNode: all, any, not */
 	const char *name; /* the trait, event or purpose */
 	CdpOperator op;
-	List *values; /* of CdpLiteral */
+	List *values;		  /* of CdpLiteral */
 	CdpDuration duration; /* of within last, within next */
 	CdpWindow window;
 } CdpNode;
@@ -141,20 +141,23 @@ extern void *cdp_predicate_scan_begin(CdpPredicateParser *parser);
 extern void cdp_predicate_scan_end(void *scanner);
 
 /* predicate_parse.y: what text and JSON are both made of and checked by; NULL or false after an error */
-extern void cdp_predicate_fail(CdpPredicateError *error, int position, int sqlstate, const char *hint, const char *format,
-							   ...) pg_attribute_printf(5, 6);
-extern CdpNode *cdp_predicate_join(CdpNodeKind kind, CdpNode *left, CdpNode *right, int position, CdpPredicateError *error);
+extern void cdp_predicate_fail(CdpPredicateError *error, int position, int sqlstate, const char *hint,
+							   const char *format, ...) pg_attribute_printf(5, 6);
+extern CdpNode *cdp_predicate_join(CdpNodeKind kind, CdpNode *left, CdpNode *right, int position,
+								   CdpPredicateError *error);
 extern CdpNode *cdp_predicate_negate(CdpNode *child, int position, CdpPredicateError *error);
-extern CdpNode *cdp_predicate_leaf(CdpNodeKind kind, const char *name, int position, CdpPredicateError *error);
-extern bool cdp_predicate_test(CdpNode *leaf, CdpOperator op, List *values, int position, CdpPredicateError *error);
+extern CdpNode *cdp_predicate_leaf(CdpNodeKind kind, const char *name, int position,
+								   CdpPredicateError *error);
+extern bool cdp_predicate_test(CdpNode *leaf, CdpOperator op, List *values, int position,
+							   CdpPredicateError *error);
 extern bool cdp_predicate_moving(CdpNode *leaf, CdpOperator op, const CdpDuration *duration, int position,
 								 CdpPredicateError *error);
 extern CdpLiteral *cdp_predicate_literal(CdpLiteralKind kind, const char *text, int length, int position,
 										 CdpPredicateError *error);
-extern bool cdp_predicate_duration(const char *number, int number_length, const char *unit, int unit_length, int position,
-								   CdpDuration *duration, CdpPredicateError *error);
-extern bool cdp_predicate_rolling(const CdpDuration *far, const CdpDuration *near, int position, CdpWindow *window,
-								  CdpPredicateError *error);
+extern bool cdp_predicate_duration(const char *number, int number_length, const char *unit, int unit_length,
+								   int position, CdpDuration *duration, CdpPredicateError *error);
+extern bool cdp_predicate_rolling(const CdpDuration *far, const CdpDuration *near, int position,
+								  CdpWindow *window, CdpPredicateError *error);
 extern bool cdp_predicate_absolute(const char *since, const char *until, int position, CdpWindow *window,
 								   CdpPredicateError *error);
 extern char *cdp_predicate_regex(const char *pattern); /* as PostgreSQL writes it */
@@ -177,9 +180,9 @@ typedef struct CdpInterval
 
 typedef struct CdpProgramNode
 {
-	uint8 kind;		 /* CdpNodeKind */
-	uint8 op;		 /* CdpOperator, of a trait */
-	uint8 window;	 /* CdpWindowKind, of a count */
+	uint8 kind;	  /* CdpNodeKind */
+	uint8 op;	  /* CdpOperator, of a trait */
+	uint8 window; /* CdpWindowKind, of a count */
 	uint8 unused;
 	uint16 end;		 /* index of the node after this one's subtree */
 	uint16 n_values; /* constants or intervals */

@@ -32,8 +32,8 @@ typedef struct CdpSubjectEvents
 /* What a predicate is evaluated on. */
 typedef struct CdpSubject
 {
-	const CdpStamped *traits;	  /* NULL: none */
-	const char *const *purposes;  /* granted ones */
+	const CdpStamped *traits;	 /* NULL: none */
+	const char *const *purposes; /* granted ones */
 	int n_purposes;
 	const CdpSubjectEvents *events; /* one per name, in cdp_compare_names() order */
 	int n_events;

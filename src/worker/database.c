@@ -84,7 +84,8 @@ typedef enum Standing
 
 static Task process_task = {
 	.sql = "SELECT messages > 0 OR rejected > 0 OR entered > 0 OR exited > 0 FROM cdp.process()"};
-static Task maintain_task = {.sql = "SELECT false FROM cdp.maintain()"};
+static Task maintain_task = {
+	.sql = "SELECT bool_or(done >= 50000) FROM cdp.maintain()"}; /* its limit for a call */
 
 static CdpWorkerEntry *my_entry = NULL;
 static Oid my_extension = InvalidOid;

@@ -30,7 +30,7 @@ CREATE TEMP VIEW truth AS
 		count(*) FILTER (WHERE (coalesce(l.change, 'exit') = 'enter') <> (m.segment IS NOT NULL)) AS log_wrong
 	FROM person p CROSS JOIN cdp.segment s LEFT JOIN cdp.membership m ON m.profile_id = p.profile_id AND m.segment = s.name
 	LEFT JOIN LATERAL (SELECT c.change FROM cdp.membership_change c WHERE c.profile_id = p.profile_id AND c.segment = s.name
-		ORDER BY c.ctid DESC LIMIT 1) l ON true
+		ORDER BY c.change_id DESC LIMIT 1) l ON true
 	WHERE s.name LIKE 't %';
 
 -- A segment takes in at once who is in it already
@@ -138,7 +138,7 @@ SET cdp.clock = '2026-04-01T00:00:00Z';
 SELECT entered, exited FROM cdp.process();
 SELECT * FROM cdp.advance_to('2026-04-01');
 SELECT count(*), count(DISTINCT effective_at), min(effective_at), max(effective_at) FROM cdp.membership_change WHERE segment = 't crowd' AND change = 'exit';
-SELECT count(*) AS out_of_order FROM (SELECT effective_at < lag(effective_at) OVER (ORDER BY ctid) AS wrong
+SELECT count(*) AS out_of_order FROM (SELECT effective_at < lag(effective_at) OVER (ORDER BY change_id) AS wrong
 	FROM cdp.membership_change WHERE segment = 't crowd' AND change = 'exit' AND effective_at <= '2026-03-29 00:50:00') o WHERE wrong;
 
 -- Errors

@@ -29,7 +29,7 @@ $subscriber->safe_psql('postgres', <<~"END");
 		'BEGIN INSERT INTO public.arrival (change_id) VALUES (new.change_id); RETURN new; END';
 	CREATE TRIGGER note_arrival BEFORE INSERT ON cdp.change FOR EACH ROW EXECUTE FUNCTION public.note_arrival();
 	ALTER TABLE cdp.change ENABLE ALWAYS TRIGGER note_arrival;
-	CREATE SUBSCRIPTION marketing CONNECTION '@{[$publisher->connstr('postgres')]}' PUBLICATION cdp_changes;
+	CREATE SUBSCRIPTION marketing CONNECTION @{[ as_sql($publisher->connstr('postgres')) ]} PUBLICATION cdp_changes;
 	END
 $subscriber->wait_for_subscription_sync($publisher, 'marketing');
 
@@ -78,13 +78,13 @@ for my $cycle (1 .. 3)
 	send_messages(400);
 	$publisher->poll_query_until('postgres', "SELECT count(*) > $before FROM cdp.change");
 	kill_all($publisher);
-	start_again($publisher);
+	$publisher->start;
 	ok(catch_up(), "cycle $cycle: it catches up after a kill of the publisher");
 	is(changes($subscriber), changes($publisher), "cycle $cycle: none lost, none twice");
 }
 kill_all($subscriber);
 send_messages(200);
-start_again($subscriber);
+$subscriber->start;
 ok(catch_up(), 'and after a kill of the subscriber');
 is(changes($subscriber), changes($publisher), 'with the same rows');
 

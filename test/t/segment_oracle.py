@@ -35,9 +35,9 @@ def load_oracle():
 
 
 def instant(r):
-    """A round or an odd time within some days of BASE."""
-    t = BASE + timedelta(minutes=r.randrange(-6 * 24 * 60, 10 * 24 * 60, 30))
-    return t if r.random() < 0.7 else t + timedelta(microseconds=r.randrange(10**9))
+    """A time within some days of BASE: often one of few, so that events stand on the borders of windows."""
+    t = BASE + timedelta(hours=r.randrange(-6 * 24, 10 * 24, r.choice([12, 12, 1])))
+    return t if r.random() < 0.7 else t + timedelta(microseconds=r.choice([1, -1, r.randrange(10**9)]))
 
 
 def iso(t):
@@ -57,7 +57,7 @@ def window(r, oracle):
     if kind == "between":
         a, b = sorted([duration(r), duration(r)], key=oracle.span)
         return {"from": b, "to": a} if oracle.span(a) < oracle.span(b) else {"last": a}
-    a, b = sorted([instant(r), instant(r) + MICROSECOND])
+    a, b = sorted([instant(r), instant(r)])
     return {"since": {"since": iso(a)}, "until": {"until": iso(b)}, "range": {"since": iso(a), "until": iso(b)}}.get(kind) \
         if a < b or kind != "range" else {"since": iso(a)}
 
@@ -84,7 +84,8 @@ def trait_leaf(r):
         return {"trait": name, "op": "matches", "value": r.choice(PATTERNS)}
     if kind == 7:
         return r.choice([{"trait": "tags", "op": "contains", "value": scalar(r)}, {"trait": name, "op": "contains", "value": r.choice(STRINGS)}])
-    return {"trait": name, "op": r.choice(COMPARISONS), "value": scalar(r)}
+    like = {"age": NUMBERS, "plan": STRINGS, "active": [True, False]}.get(name)  # of the same kind, mostly
+    return {"trait": name, "op": r.choice(COMPARISONS), "value": r.choice(like) if like and r.random() < 0.8 else scalar(r)}
 
 
 def count_leaf(r, oracle):

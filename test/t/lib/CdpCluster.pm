@@ -13,7 +13,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-our @EXPORT = qw(new_node set_up track identify as_sql wait_state wait_gone works kill_all start_again);
+our @EXPORT = qw(new_node set_up track identify as_sql wait_state wait_gone works kill_all);
 
 my $serial = 0;
 
@@ -104,30 +104,22 @@ sub works
 	return ok($done, $name // "worker of $db works");
 }
 
-# Kill the server and every process of it, as a power cut would.
+# Kill the server and every process of it, as a power cut would, and wait until they are gone.
 sub kill_all
 {
 	my ($node) = @_;
 	my $postmaster = (split /\n/, slurp_file($node->data_dir . '/postmaster.pid'))[0];
-	my @children = split ' ', `ps -o pid= --ppid $postmaster`;
+	my @processes = ($postmaster, split ' ', `ps -o pid= --ppid $postmaster`);
 
 	$node->kill9;    # the parent first, that it cannot start anything anew
-	kill 9, @children;
-	return;
-}
-
-# Start after kill_all(), as soon as the last process has let go of shared memory.
-sub start_again
-{
-	my ($node) = @_;
-	my $tries = 10 * $PostgreSQL::Test::Utils::timeout_default;
-
-	for (1 .. $tries)
+	kill 9, @processes;
+	for (1 .. 100 * $PostgreSQL::Test::Utils::timeout_default)
 	{
-		return 1 if $node->start(fail_ok => 1);
-		select undef, undef, undef, 0.1;
+		# also reaped: a zombie passes for a running server
+		return if `ps -o pid= -p @{[ join ',', @processes ]}` eq '';
+		select undef, undef, undef, 0.01;
 	}
-	BAIL_OUT('could not start the server again');
+	BAIL_OUT('the server did not die');
 }
 
 1;
