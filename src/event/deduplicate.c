@@ -22,6 +22,7 @@ CDP_QUERY(remember,
 typedef struct Seen
 {
 	pg_uuid_t key;
+	TimestampTz received_at; /* of the first message of that id in this round */
 	bool is_new;
 } Seen;
 
@@ -34,46 +35,45 @@ compare_keys(const void *a, const void *b)
 	return memcmp((*p)->key.data, (*q)->key.data, UUID_LEN);
 }
 
-/* Keep the first message of each id in the batch; returns the set of ids. */
+/* Sort out the first message of each id, in order, to 'first', and the others to 'others'; returns the set of ids. */
 static HTAB *
-keep_first(CdpBatch *batch)
+sort_out(CdpMessage *messages, int n, CdpMessage *first, int *n_first, CdpMessage *others, int *n_others)
 {
-	HASHCTL control = {.keysize = sizeof(pg_uuid_t), .entrysize = sizeof(Seen), .hcxt = batch->context};
-	HTAB *set = hash_create("cdp event keys", Max(16, batch->n_messages), &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	int kept = 0;
+	HASHCTL control = {.keysize = sizeof(pg_uuid_t), .entrysize = sizeof(Seen), .hcxt = CurrentMemoryContext};
+	HTAB *set = hash_create("cdp event keys", Max(16, n), &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 
-	for (int i = 0; i < batch->n_messages; i++)
+	*n_first = *n_others = 0;
+	for (int i = 0; i < n; i++)
 	{
-		CdpMessage *m = &batch->messages[i];
-		Seen *seen;
 		bool found;
+		Seen *seen = hash_search(set, &messages[i].key, HASH_ENTER, &found);
 
-		cdp_hash128(m->payload->source, strlen(m->payload->source), m->message_id, m->message_id_length, &m->key);
-		seen = hash_search(set, &m->key, HASH_ENTER, &found);
 		if (found)
-			continue;
-		seen->is_new = false;
-		batch->messages[kept++] = *m;
+			others[(*n_others)++] = messages[i];
+		else
+		{
+			seen->received_at = messages[i].payload->received_at;
+			seen->is_new = false;
+			first[(*n_first)++] = messages[i];
+		}
 	}
-	batch->duplicates += batch->n_messages - kept;
-	batch->n_messages = kept;
 	return set;
 }
 
 /* Store the keys, sorted, and mark those that were not there. */
 static void
-remember_keys(CdpBatch *batch, HTAB *set)
+remember_keys(CdpMessage *messages, int n_messages, HTAB *set)
 {
-	CdpMessage **sorted = palloc(sizeof(CdpMessage *) * batch->n_messages);
-	CdpColumn *keys = cdp_column(UUIDOID, batch->n_messages);
-	CdpColumn *times = cdp_column(TIMESTAMPTZOID, batch->n_messages);
+	CdpMessage **sorted = palloc(sizeof(CdpMessage *) * n_messages);
+	CdpColumn *keys = cdp_column(UUIDOID, n_messages);
+	CdpColumn *times = cdp_column(TIMESTAMPTZOID, n_messages);
 	Datum arguments[3];
 	uint64 n;
 
-	for (int i = 0; i < batch->n_messages; i++)
-		sorted[i] = &batch->messages[i];
-	qsort(sorted, batch->n_messages, sizeof(CdpMessage *), compare_keys);
-	for (int i = 0; i < batch->n_messages; i++)
+	for (int i = 0; i < n_messages; i++)
+		sorted[i] = &messages[i];
+	qsort(sorted, n_messages, sizeof(CdpMessage *), compare_keys);
+	for (int i = 0; i < n_messages; i++)
 	{
 		cdp_column_add(keys, UUIDPGetDatum(&sorted[i]->key));
 		cdp_column_add(times, TimestampTzGetDatum(sorted[i]->payload->received_at));
@@ -98,22 +98,47 @@ void
 cdp_event_deduplicate(CdpBatch *batch)
 {
 	MemoryContext old = MemoryContextSwitchTo(batch->context);
-	int kept = 0;
-	HTAB *set;
+	int n = batch->n_messages;
+	CdpMessage *left = batch->messages;
+	CdpMessage *kept = palloc(sizeof(CdpMessage) * Max(1, n));
+	int n_kept = 0;
 
-	if (batch->n_messages > 0)
+	for (int i = 0; i < n; i++)
+		cdp_hash128(left[i].payload->source, strlen(left[i].payload->source), left[i].message_id,
+					left[i].message_id_length, &left[i].key);
+
+	/*
+	 * A round decides the first message of each id.  Its repeats are dropped where it was new and they came within
+	 * the window; the rest, nearly always none, are decided in another round, as if in another batch.
+	 */
+	while (n > 0)
 	{
-		set = keep_first(batch);
-		remember_keys(batch, set);
-		for (int i = 0; i < batch->n_messages; i++)
+		CdpMessage *first = palloc(sizeof(CdpMessage) * n);
+		CdpMessage *others = palloc(sizeof(CdpMessage) * n);
+		int n_first, n_others;
+		HTAB *set = sort_out(left, n, first, &n_first, others, &n_others);
+
+		remember_keys(first, n_first, set);
+		for (int i = 0; i < n_first; i++)
 		{
-			Seen *seen = hash_search(set, &batch->messages[i].key, HASH_FIND, NULL);
+			Seen *seen = hash_search(set, &first[i].key, HASH_FIND, NULL);
 
 			if (seen->is_new)
-				batch->messages[kept++] = batch->messages[i];
+				kept[n_kept++] = first[i];
 		}
-		batch->duplicates += batch->n_messages - kept;
-		batch->n_messages = kept;
+		n = 0;
+		for (int i = 0; i < n_others; i++)
+		{
+			Seen *seen = hash_search(set, &others[i].key, HASH_FIND, NULL);
+
+			if (!seen->is_new ||
+				others[i].payload->received_at - seen->received_at > (int64) cdp_dedup_window * USECS_PER_SEC)
+				others[n++] = others[i];
+		}
+		left = others;
 	}
+	batch->duplicates += batch->n_messages - n_kept;
+	batch->messages = kept;
+	batch->n_messages = n_kept;
 	MemoryContextSwitchTo(old);
 }
