@@ -206,7 +206,8 @@ BEGIN
 		bridge text NOT NULL DEFAULT 'unique' CONSTRAINT namespace_bridge_check CHECK (bridge IN ('unique', 'always', 'never')),
 		normalizer text NOT NULL DEFAULT 'none'
 			CONSTRAINT namespace_normalizer_check CHECK (normalizer IN ('none', 'lower', 'email', 'phone')),
-		valid_pattern text,
+		valid_pattern text
+			CONSTRAINT namespace_valid_pattern_check CHECK (('' ~ valid_pattern) IS NOT NULL OR valid_pattern IS NULL), -- raises on no regular expression
 		paths text[] NOT NULL DEFAULT '{}',
 		CONSTRAINT namespace_priority_key UNIQUE (entity, priority) DEFERRABLE
 	);
@@ -219,7 +220,8 @@ BEGIN
 	CREATE TABLE IF NOT EXISTS cdp.blocked_value (
 		namespace text COLLATE "C",
 		value text NOT NULL,
-		is_pattern boolean NOT NULL DEFAULT false
+		is_pattern boolean NOT NULL DEFAULT false,
+		CONSTRAINT blocked_value_value_check CHECK (NOT is_pattern OR ('' ~ value) IS NOT NULL) -- raises on no regular expression
 	);
 	COMMENT ON TABLE cdp.blocked_value IS 'Values kept out of the graph besides the built-in ones; changed by cdp.block_value()';
 

@@ -16,6 +16,7 @@
 #include "postgres.h"
 #include "lib/stringinfo.h"
 #include "utils/jsonb.h"
+#include "utils/numeric.h"
 
 typedef enum CdpJsonType
 {
@@ -106,6 +107,9 @@ typedef struct CdpJsonMember
  * NULL when a number is outside numeric's range or nesting passes CDP_MAX_DEPTH; never raises for content.
  */
 extern Jsonb *cdp_json_to_jsonb(CdpJsonValue v);
+/* Would the number's text be read again? */
+extern bool cdp_numeric_is_readable(Numeric number);
+
 /* The object at a path of names in a document, or NULL. */
 extern JsonbContainer *cdp_jsonb_object(Jsonb *document, const char *const *path, int n);
 

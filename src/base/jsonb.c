@@ -134,6 +134,14 @@ read_number(const char *s, int length)
 											   Int32GetDatum(-1)));
 }
 
+bool
+cdp_numeric_is_readable(Numeric number)
+{
+	char *text = DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(number)));
+
+	return strlen(text) <= MAX_NUMBER_BYTES && count_digits(text, strlen(text)) <= MAX_DIGITS;
+}
+
 const char *
 cdp_json_number_text(CdpJsonValue v, int *length)
 {

@@ -33,6 +33,29 @@ cdp_traits_merge(PG_FUNCTION_ARGS)
 	PG_RETURN_POINTER(cdp_stamped_merge(PG_GETARG_STAMPED_P(0), PG_GETARG_STAMPED_P(1), cdp_stamped_tie_bytes));
 }
 
+/* Refuse what the type's own input would not read again. */
+static void
+check_value(JsonbContainer *container)
+{
+	JsonbIterator *it = JsonbIteratorInit(container);
+	JsonbIteratorToken token;
+	JsonbValue v;
+	int depth = 0;
+
+	while ((token = JsonbIteratorNext(&it, &v, false)) != WJB_DONE)
+	{
+		if (token == WJB_BEGIN_ARRAY || token == WJB_BEGIN_OBJECT)
+			depth++;
+		else if (token == WJB_END_ARRAY || token == WJB_END_OBJECT)
+			depth--;
+		else if (v.type == jbvNumeric && !cdp_numeric_is_readable(v.val.numeric))
+			ereport(ERROR, (errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE), errmsg("a number in traits has too many digits")));
+		if (depth > CDP_MAX_DEPTH + 1)
+			ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED), errmsg("a value of traits nests too deep"),
+							errdetail("The limit is %d.", CDP_MAX_DEPTH)));
+	}
+}
+
 static void
 take_map(void *arg, int key, CdpStamped *map)
 {
@@ -52,6 +75,10 @@ cdp_traits_of(PG_FUNCTION_ARGS)
 	if (!JB_ROOT_IS_OBJECT(object))
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("traits are not a JSON object"),
 						errhint("Give an object such as {\"plan\": \"pro\"}.")));
+	if (!cdp_is_plausible_time(at))
+		ereport(ERROR, (errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE), errmsg("instant of traits is out of range"),
+						errhint("Give one in the years 0001 to 9999.")));
+	check_value(&object->root);
 	if (rank < -PG_INT16_MAX || rank > PG_INT16_MAX)
 		ereport(ERROR, (errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE), errmsg("rank is out of range"),
 						errhint("A rank is between -32767 and 32767.")));

@@ -29,7 +29,7 @@ SELECT call, error FROM unnest(ARRAY[
 	$$SELECT * FROM cdp.explain_link('email:a', 'email:b')$$, $$SELECT * FROM cdp.resolve_all()$$, $$SELECT cdp.normalize('email:a')$$, $$SELECT cdp.is_blocked('email:a')$$,
 	$$SELECT * FROM cdp.message_identifiers('track', '{}')$$, $$SELECT cdp.consented(1, 'marketing')$$, $$SELECT cdp.create_source('web')$$, $$SELECT cdp.create_namespace('crm_id')$$,
 	$$SELECT cdp.block_value('x')$$, $$SELECT cdp.create_purpose('research')$$, $$SELECT cdp.drop_purpose('marketing')$$, $$SELECT cdp.replay_rejected()$$,
-	$$SELECT * FROM cdp.maintain()$$, $$SELECT * FROM cdp.verify()$$, $$SELECT cdp.make_partitions('event', '2026-01-01', '2026-01-01')$$]) call, error_of(call) error
+	$$SELECT * FROM cdp.maintain()$$, $$SELECT * FROM cdp.verify()$$]) call, error_of(call) error
 WHERE error <> '55000 | cdp is not set up in this database | Run SELECT cdp.init() once.';
 -- what needs no tables works
 SELECT cdp.identifier('email', 'a'), cdp.parse_json('1'), cdp.traits('{"a": 1}', '2026-01-31T12:00:00Z'), cdp.clock_now() IS NOT NULL AS has_clock;

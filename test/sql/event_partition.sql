@@ -24,8 +24,8 @@ SELECT sum(i.events) FROM unnest(ARRAY['2024-02-29T23:59:59.999999Z', '2024-03-0
 SET timezone = 'UTC';
 SELECT tableoid::regclass AS partition, received_at FROM cdp.event WHERE name = 'edge' ORDER BY received_at;
 SELECT c.oid::regclass AS partition, pg_get_expr(c.relpartbound, c.oid) AS bound, obj_description(c.oid, 'pg_class') AS comment FROM pg_class c JOIN pg_inherits i ON i.inhrelid = c.oid
-WHERE i.inhparent = 'cdp.event'::regclass AND c.relname < 'event_2026_02' ORDER BY c.relname;
-SELECT count(DISTINCT relname) AS months, count(*) FILTER (WHERE NOT relispartition) AS detached FROM pg_class WHERE relnamespace = 'cdp'::regnamespace AND relname ~ '^event_\d{4}_\d\d$' AND relkind = 'r' AND relname < 'event_2026_02';
+WHERE i.inhparent = 'cdp.event'::regclass AND c.relname ~ '^event_202[34]' ORDER BY c.relname;
+SELECT count(DISTINCT relname) AS months, count(*) FILTER (WHERE NOT relispartition) AS detached FROM pg_class WHERE relnamespace = 'cdp'::regnamespace AND relname ~ '^event_202[34]_\d\d$' AND relkind = 'r';
 
 -- received far in the past
 SELECT i.events FROM cdp.ingest('{"type":"track","event":"old","userId":"u","messageId":"o1"}', received_at => '1970-01-01T00:00:00Z') i;
@@ -41,7 +41,6 @@ SELECT tableoid::regclass AS partition FROM cdp.event WHERE name = 'span' ORDER 
 SELECT count(*) AS between_them FROM pg_class WHERE relnamespace = 'cdp'::regnamespace AND relname ~ '^event_(19[0-6]|200)' AND relkind = 'r';
 
 -- a row whose time of receipt is none does not stop the inbox
-BEGIN;
 CREATE FUNCTION offer(at text) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
 	EXECUTE format($i$INSERT INTO cdp.inbox (received_at, payload) VALUES (%L, '{"type":"track","event":"odd","userId":"u"}')$i$, at);
@@ -49,13 +48,12 @@ EXCEPTION WHEN check_violation THEN
 	NULL; -- refused at the door is as good
 END
 $$;
+BEGIN;
 SELECT offer('infinity'), offer('-infinity'), offer('4000-01-01 BC');
 INSERT INTO cdp.inbox (received_at, payload) VALUES ('2026-01-31', '{"type":"track","event":"even","userId":"u"}');
-SAVEPOINT s;
-SELECT p.events FROM cdp.process() p;
-ROLLBACK TO s;
-SELECT count(*) FROM cdp.events WHERE name = 'even';
+SELECT p.events >= 1 AS is_processed FROM cdp.process() p;
 COMMIT;
+SELECT count(*) FROM cdp.events WHERE name = 'even';
 TRUNCATE cdp.inbox;
 
 -- the index serves every partition, and a partition can be dropped

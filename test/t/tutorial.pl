@@ -1,7 +1,8 @@
 # tutorial: what the documentation tells people to type, typed, and what it shows, compared.
 #
 # Every ```sql block of README.md and of the pages in docs/ that show results runs in order, page by
-# page, each page in a fresh database of the server that PGHOST, PGPORT and PGUSER name.
+# page, each page in a fresh database of the server that PGHOST, PGPORT and PGUSER name.  A page that
+# does not say CREATE EXTENSION finds the platform set up.
 # A block must run without an error; where a ```text block follows, nothing but blank
 # lines between, the output of psql must be that text.  A block marked ```sql error
 # must fail, with the ERROR, DETAIL and HINT lines of the ```text block behind it.
@@ -125,6 +126,7 @@ sub test_page
 	my $database = 'tutorial_' . lc basename($page, '.md');
 	my @statements = statements($page);
 	my $script = "\\pset pager off\n";
+	$script .= "CREATE EXTENSION cdp;\nSELECT cdp.init();\n" if !grep { /^CREATE EXTENSION/i } map { @{ $_->{lines} } } @statements;
 	for my $i (0 .. $#statements)
 	{
 		my $s = $statements[$i];
