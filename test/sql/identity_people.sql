@@ -59,7 +59,7 @@ SELECT * FROM people('A-');
 SELECT * FROM links('A-');
 SELECT name, cdp.profile_id(profile_id) = (SELECT profile_id FROM known_id WHERE name = 'p1') AS leads_to_p1 FROM known_id ORDER BY name;
 SELECT see(4, '{"u":"A-user","e":"a-mail"}'), see(5, '{"a":"A-anon2"}'), note('p3', 'anonymous_id:A-anon2'), see(6, '{"e":"a-mail","a":"A-anon2"}');
-SELECT * FROM people('A-'), people('a-');
+SELECT * FROM people('A-');
 SELECT * FROM history('A-');
 SELECT * FROM history('a-');
 -- a chain of merges: every old id is one look-up away
@@ -89,7 +89,7 @@ SELECT * FROM links('B-');
 SELECT see(1, '{"e":"c-mail1","a":"c-anon"}'), note('c5', 'email:c-mail1'), see(2, '{"e":"c-mail2","a":"c-anon"}'), note('c6', 'email:c-mail2');
 SELECT * FROM people('c-');
 SELECT * FROM links('c-');
--- one seen with two users of different namespaces each is not
+-- one seen with one value each of two namespaces is not
 SELECT see(3, '{"u":"c2-user","a":"c2-anon"}'), see(4, '{"e":"c2-mail","a":"c2-anon"}');
 SELECT * FROM people('c2-');
 SELECT * FROM links('c2-');
@@ -135,7 +135,7 @@ SELECT count(*) AS pairs, count(*) FILTER (WHERE e.steps = 0) AS without_path FR
 SELECT (SELECT count(*) FROM cdp.links WHERE status = 'accepted') = (SELECT count(*) - count(DISTINCT profile_id) FROM cdp.identifiers) AS is_forest;
 
 -- F: accounts are not people: a group connects nobody, and has a profile of its own
-SELECT events FROM cdp.ingest('{"type":"group","messageId":"f1","userId":"F-u1","groupId":"F-g"}'), LATERAL (SELECT 1) x;
+SELECT events FROM cdp.ingest('{"type":"group","messageId":"f1","userId":"F-u1","groupId":"F-g"}');
 SELECT events FROM cdp.ingest('{"type":"group","messageId":"f2","userId":"F-u2","groupId":"F-g"}');
 SELECT events FROM cdp.ingest('{"type":"track","event":"e","messageId":"f3","userId":"F-u1","groupId":"F-g2","context":{"groupId":"F-g"}}');
 SELECT p.entity, string_agg(i.value, ' ' ORDER BY i.value) FROM cdp.identifiers i JOIN cdp.profiles p USING (profile_id) WHERE i.value ~ '^F-' GROUP BY p.profile_id, p.entity ORDER BY 2;
@@ -172,6 +172,7 @@ SELECT see(4, '{"u":"i2-user","a":"i2-anon"}'), see(3, '{"e":"i2-mail","a":"i2-a
 SELECT substr(a, 4) AS a, substr(b, 4) AS b, first_seen, last_seen, events, status FROM links('i1-');
 SELECT substr(a, 4) AS a, substr(b, 4) AS b, first_seen, last_seen, events, status FROM links('i2-');
 
+-- from scratch the same comes out (but for what was seen under other rules)
 SELECT count(*) AS clusters, count(*) FILTER (WHERE n > 1) AS split FROM (SELECT r.cluster, count(DISTINCT i.profile_id) AS n FROM cdp.resolve_all() r JOIN cdp.identity i USING (identifier_id) WHERE i.namespace <> 'device_id' AND i.value !~ '^(ca|cn|d)-' GROUP BY 1) c;
 
 \c postgres

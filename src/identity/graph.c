@@ -1,0 +1,252 @@
+/*
+ * graph.c
+ *		cdp.connected_components(): what belongs together, on any query of two columns.
+ *
+ * The query is streamed into the union-find through a DestReceiver: no copy of its
+ * result is made.  Edges wait in a small ring before they are looked up, so that the
+ * memory they need is on its way when their turn comes.
+ */
+#include "postgres.h"
+
+#include "identity/node_table.h"
+#include "identity/union_find.h"
+#include "base/base.h"
+#include "catalog/pg_type.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "tcop/dest.h"
+#include "utils/datum.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/typcache.h"
+
+PG_FUNCTION_INFO_V1(cdp_connected_components);
+
+#define RING 32 /* edges under way at once */
+
+typedef struct Edge
+{
+	uint64 keys[2];
+	Datum values[2];
+} Edge;
+
+typedef struct Receiver
+{
+	DestReceiver pub;
+	Oid type; /* of the nodes */
+	CdpNodeTable nodes;
+	CdpUnionFind sets;
+	Edge ring[RING];
+	int n_ring;
+	MemoryContext edge_context; /* values by reference in the ring */
+	uint64 n_edges;
+} Receiver;
+
+/* The number of a node, its set of one made when it is new. */
+static inline uint32
+number_of(Receiver *r, uint64 key, Datum value)
+{
+	bool is_new;
+	uint32 node = cdp_node_table_find(&r->nodes, key, value, &is_new);
+
+	if (is_new)
+		cdp_union_find_add(&r->sets);
+	return node;
+}
+
+/* Look up and join the edges of the ring. */
+static void
+drain(Receiver *r)
+{
+	for (int i = 0; i < r->n_ring; i++)
+	{
+		uint32 a = number_of(r, r->ring[i].keys[0], r->ring[i].values[0]);
+		uint32 b = number_of(r, r->ring[i].keys[1], r->ring[i].values[1]);
+
+		cdp_union_find_join(&r->sets, a, b);
+	}
+	r->n_ring = 0;
+	if (!r->nodes.is_by_value)
+		MemoryContextReset(r->edge_context);
+}
+
+/* A value of a column as a node: small integers widened, others copied for the time in the ring. */
+static inline Datum
+as_node(const Receiver *r, Oid column_type, Datum value, int16 typlen)
+{
+	switch (column_type)
+	{
+		case INT2OID:
+			return Int64GetDatum(DatumGetInt16(value));
+		case INT4OID:
+			return Int64GetDatum(DatumGetInt32(value));
+		default:
+			if (r->nodes.is_by_value)
+				return value;
+			return typlen == -1 ? PointerGetDatum(PG_DETOAST_DATUM_COPY(value)) : datumCopy(value, false, typlen);
+	}
+}
+
+static bool
+receive(TupleTableSlot *slot, DestReceiver *self)
+{
+	Receiver *r = (Receiver *) self;
+	Edge *edge = &r->ring[r->n_ring];
+
+	slot_getallattrs(slot);
+	if (slot->tts_isnull[0] && slot->tts_isnull[1])
+		return true; /* nobody */
+	if (!r->nodes.is_by_value)
+	{
+		MemoryContext old = MemoryContextSwitchTo(r->edge_context);
+
+		for (int i = 0; i < 2; i++)
+		{
+			int column = slot->tts_isnull[i] ? 1 - i : i;
+			Form_pg_attribute attribute = TupleDescAttr(slot->tts_tupleDescriptor, column);
+
+			edge->values[i] = as_node(r, attribute->atttypid, slot->tts_values[column], attribute->attlen);
+		}
+		MemoryContextSwitchTo(old);
+	}
+	else
+	{
+		for (int i = 0; i < 2; i++)
+		{
+			/* a node without a partner stands alone: it is linked with itself */
+			int column = slot->tts_isnull[i] ? 1 - i : i;
+
+			edge->values[i] =
+				as_node(r, TupleDescAttr(slot->tts_tupleDescriptor, column)->atttypid, slot->tts_values[column], 8);
+		}
+	}
+	for (int i = 0; i < 2; i++)
+	{
+		edge->keys[i] = cdp_node_table_key(&r->nodes, edge->values[i]);
+		cdp_node_table_prefetch(&r->nodes, edge->keys[i]);
+	}
+	r->n_edges++;
+	if (++r->n_ring == RING)
+	{
+		drain(r);
+		CHECK_FOR_INTERRUPTS();
+	}
+	return true;
+}
+
+/* Two columns of the node type, or of integers where nodes are bigint? */
+static void
+start(DestReceiver *self, int operation, TupleDesc columns)
+{
+	Receiver *r = (Receiver *) self;
+
+	if (columns->natts != 2)
+		ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH), errmsg("the query has %d columns, two are needed", columns->natts),
+						errhint("Each row is an edge: give the columns of its two ends.")));
+	for (int i = 0; i < 2; i++)
+	{
+		Oid type = TupleDescAttr(columns, i)->atttypid;
+
+		if (type == r->type || (r->type == INT8OID && (type == INT4OID || type == INT2OID)))
+			continue;
+		ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH),
+						errmsg("column %d of the query is of type %s, the nodes are of type %s", i + 1,
+							   format_type_be(type), format_type_be(r->type)),
+						errhint("Cast the columns, or name the type: cdp.connected_components(query, NULL::%s).",
+								format_type_be(type))));
+	}
+}
+
+static void
+finish(DestReceiver *self)
+{
+	drain((Receiver *) self);
+}
+
+static void
+destroy(DestReceiver *self)
+{
+}
+
+static Receiver *
+make_receiver(Oid type)
+{
+	Receiver *r = palloc0(sizeof(Receiver));
+	TypeCacheEntry *entry =
+		lookup_type_cache(type, TYPECACHE_HASH_EXTENDED_PROC_FINFO | TYPECACHE_EQ_OPR_FINFO);
+	bool is_by_value = entry->typbyval && entry->typlen == 8;
+
+	if (!is_by_value && entry->typbyval)
+		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+						errmsg("nodes cannot be of type %s", format_type_be(type)),
+						errhint("Cast them to bigint or text.")));
+	if (!OidIsValid(entry->hash_extended_proc_finfo.fn_oid) || !OidIsValid(entry->eq_opr_finfo.fn_oid))
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_FUNCTION),
+						errmsg("type %s cannot be hashed", format_type_be(type)),
+						errhint("Cast the columns to a type that can, such as bigint, uuid or text.")));
+	r->pub.receiveSlot = receive;
+	r->pub.rStartup = start;
+	r->pub.rShutdown = finish;
+	r->pub.rDestroy = destroy;
+	r->pub.mydest = DestNone;
+	r->type = type;
+	cdp_node_table_init(&r->nodes, is_by_value, entry->typlen, &entry->hash_extended_proc_finfo, &entry->eq_opr_finfo,
+						entry->typcollation);
+	cdp_union_find_init(&r->sets, 4096);
+	r->edge_context = AllocSetContextCreate(CurrentMemoryContext, "cdp identity edges", ALLOCSET_DEFAULT_SIZES);
+	return r;
+}
+
+/* Run the query into the receiver. */
+static void
+run_query(const char *query, Receiver *r)
+{
+	SPIExecuteOptions options = {0};
+	SPIPlanPtr plan;
+	int code;
+
+	plan = SPI_prepare(query, 0, NULL);
+	if (plan == NULL)
+		ereport(ERROR, (errcode(ERRCODE_SYNTAX_ERROR), errmsg("the query could not be prepared"),
+						errhint("Give one SELECT with the two ends of each edge.")));
+	if (!SPI_is_cursor_plan(plan))
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("the query does not return rows, or is more than one"),
+						errhint("Give one SELECT with the two ends of each edge.")));
+	options.read_only = true;
+	options.dest = &r->pub;
+	code = SPI_execute_plan_extended(plan, &options);
+	if (code < 0)
+		elog(ERROR, "could not run the query: %s", SPI_result_code_string(code));
+}
+
+Datum
+cdp_connected_components(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	MemoryContext caller = CurrentMemoryContext;
+	Oid type = PG_NARGS() == 1 ? INT8OID : get_fn_expr_argtype(fcinfo->flinfo, 1);
+	Receiver *r;
+	char *query;
+
+	if (PG_ARGISNULL(0))
+		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("query must not be null")));
+	query = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	InitMaterializedSRF(fcinfo, 0);
+	SPI_connect();
+	MemoryContextSwitchTo(caller);
+	r = make_receiver(type);
+	run_query(query, r);
+	MemoryContextSwitchTo(caller);
+	for (uint32 i = 0; i < r->nodes.n_nodes; i++)
+	{
+		Datum values[2] = {cdp_node_table_value(&r->nodes, i),
+						   cdp_node_table_value(&r->nodes, cdp_union_find_root(&r->sets, i))};
+		bool nulls[2] = {false, false};
+
+		if ((i & 0xFFFF) == 0)
+			CHECK_FOR_INTERRUPTS();
+		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+	}
+	SPI_finish();
+	return (Datum) 0;
+}
