@@ -24,19 +24,23 @@ until_true() {
 }
 
 heading "What went in, what came out"
-awk -v seconds="$elapsed" '
+awk -v seconds="$elapsed" -v own="$DEMO_DATA" '
 	{ for (i = 1; i <= 8; i++) sum[i] += $i }
 	END {
 		seconds /= 1e9
-		printf "  %d messages in %.1f s (%d a second): %d events, %d repeats dropped, %d rejected.\n",
-			sum[1], seconds, sum[1] / seconds, sum[2], sum[3], sum[4]
+		# the sample goes in small steps, which says nothing about speed
+		speed = own == "" ? "" : sprintf(" in %.1f s (%d a second)", seconds, sum[1] / seconds)
+		printf "  %d messages%s: %d events, %d repeats dropped, %d rejected.\n", sum[1], speed, sum[2], sum[3], sum[4]
 		if (sum[5] > 0) printf "  %d times two profiles turned out to be one person.\n", sum[5]
 	}' "$DEMO/process.out"
-try "SELECT (SELECT count(*) FROM cdp.events) AS events, (SELECT count(*) FROM cdp.profiles) AS profiles,
-         (SELECT count(*) FROM cdp.identifiers) AS identifiers, (SELECT count(*) FROM cdp.rejected) AS rejected;"
+try "SELECT (SELECT count(*) FROM cdp.events) AS events,
+                (SELECT count(*) FROM cdp.profiles) AS profiles,
+                (SELECT count(*) FROM cdp.identifiers) AS identifiers,
+                (SELECT count(*) FROM cdp.rejected) AS rejected;"
 if [ "$(ask "SELECT count(*) FROM cdp.rejected")" -gt 0 ]; then
 	explain "Nothing is lost: what cannot be an event is kept with its reason, and can be replayed."
-	try "SELECT reason, count(*), min(left(payload::text, 50)) AS for_example FROM cdp.rejected GROUP BY reason ORDER BY count DESC, reason;"
+	try "SELECT reason, count(*), min(left(payload, 50)) AS for_example
+         FROM cdp.rejected GROUP BY reason ORDER BY count DESC, reason;"
 fi
 
 if [ -n "$truth" ]; then
@@ -54,6 +58,10 @@ if [ -n "$DEMO_DATA" ] || [ "$(ask "SELECT count(*) FROM cdp.identifiers WHERE n
 		FROM cdp.identifiers GROUP BY profile_id ORDER BY count(DISTINCT namespace) DESC, count(*) DESC, profile_id LIMIT 1")
 fi
 quoted=${who//\'/\'\'}
+if [ -z "$who" ]; then
+	explain "Nobody came out of this data: no message in it names anybody."
+	return
+fi
 
 heading "One person"
 shouted=$quoted
@@ -69,7 +77,8 @@ other=$(ask "
 	ORDER BY i.namespace = 'anonymous_id' DESC, i.first_seen_at, i.value LIMIT 1")
 if [ -n "$other" ]; then
 	heading "Why two identifiers belong together"
-	try "SELECT * FROM cdp.explain_link('$quoted', '${other//\'/\'\'}');" -x
+	try "SELECT * FROM cdp.explain_link('$quoted',
+                                        '${other//\'/\'\'}');" -x
 fi
 
 heading "A segment"
@@ -87,7 +96,8 @@ fi
 if [ -z "${event-none}" ]; then
 	explain "(there are no track events in this data to make a segment of)"
 else
-	try "SELECT cdp.create_segment('$segment', \$\$$predicate\$\$);"
+	try "SELECT cdp.create_segment('$segment',
+                \$\$$predicate\$\$);"
 	try "SELECT m.segment, m.profile_id, p.traits ->> 'email' AS email, m.since::timestamp(0)
          FROM cdp.members m JOIN cdp.profiles p USING (profile_id)
          WHERE m.segment = '$segment' ORDER BY m.since DESC, m.profile_id LIMIT 8;"
@@ -95,7 +105,8 @@ else
 fi
 
 heading "Consent: who may be written to"
-try "SELECT (SELECT count(*) FROM cdp.for_marketing) AS for_marketing, (SELECT count(*) FROM cdp.profiles) AS all_profiles;"
+try "SELECT (SELECT count(*) FROM cdp.for_marketing) AS for_marketing,
+                (SELECT count(*) FROM cdp.profiles) AS all_profiles;"
 
 heading "The change stream, as a subscriber in another database received it"
 if [ -z "$DEMO_DATA" ]; then

@@ -50,7 +50,7 @@ BEGIN
 	CREATE INDEX IF NOT EXISTS profile_component_id_idx ON cdp.profile (component_id);
 	COMMENT ON TABLE cdp.profile IS 'A row for every profile id ever given out';
 	COMMENT ON COLUMN cdp.profile.component_id IS 'The smallest profile id of all that links connect, accepted or rejected; what is resolved and locked together';
-	COMMENT ON COLUMN cdp.profile.is_disputed IS 'Whether in its component the order of links matters: a link was rejected, or a device may not bridge';
+	COMMENT ON COLUMN cdp.profile.is_disputed IS 'Whether in its component the order of links matters: a link was rejected or is redundant, or a device may not bridge';
 	COMMENT ON COLUMN cdp.profile.merged_into IS 'The live profile this id stands for now; null: it lives';
 
 	-- Not named identifier: a table of that name would be a second type cdp.identifier.

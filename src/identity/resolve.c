@@ -222,7 +222,7 @@ objection(Graph *g, const CdpGraphLink *link, int a, int b)
 	return NULL;
 }
 
-/* Mark the components in which the order of links can matter. */
+/* Mark the components in which the order of links can matter: for who is who, or only for which link is redundant. */
 static void
 find_disputed(Graph *g)
 {
@@ -234,7 +234,7 @@ find_disputed(Graph *g)
 		g->parent[find(g, g->links[i].a)] = find(g, g->links[i].b);
 	for (int i = 0; i < g->n_links; i++)
 	{
-		if (g->links[i].status == CDP_LINK_REJECTED)
+		if (g->links[i].status != CDP_LINK_ACCEPTED)
 			is_disputed[find(g, g->links[i].a)] = true;
 	}
 	for (int i = 0; i < g->n_denials; i++)

@@ -19,7 +19,7 @@ typedef struct CdpNode
 	int cluster;	   /* index of a node that stands for the cluster */
 	int component;	   /* likewise for everything that links connect, accepted or not */
 	bool is_contested; /* a device seen with two values of one stronger namespace */
-	bool is_disputed;  /* in its component the order of links can matter */
+	bool is_disputed;  /* in its component the order of links matters */
 } CdpNode;
 
 typedef enum CdpLinkStatus
@@ -50,7 +50,8 @@ typedef struct CdpDenial
 
 /*
  * Partition nodes and judge links.  A component is disputed when a link of it was rejected, or a device in it
- * may not bridge, or a denial concerns it: then a change of any link's evidence can change the partition.
+ * may not bridge, or a denial concerns it: then a change of any link's evidence can change the partition; or when
+ * a link is redundant: then it can change which.
  */
 extern void cdp_resolve(const CdpNamespaces *namespaces, CdpNode *nodes, int n_nodes, CdpGraphLink *links, int n_links,
 						const CdpDenial *denials, int n_denials);

@@ -57,7 +57,7 @@ BEGIN
 	RETURN coalesce(result, 'nobody');
 END
 $$;
-SELECT say('yes', 1, '{"marketing":true}'), say('no', 1, '{"marketing":false}'), say('both', 1, '{"marketing":true,"analytics":true}'), say('none', 1, '{}'), say('odd', 1, '{"marketing":"true","analytics":1}'), say('list', 1, '["marketing"]'), say('nothing', 1, 'null'),
+SELECT say('yes', 1, '{"marketing":true}'), say('no', 1, '{"marketing":false}'), say('both', 1, '{"marketing":true,"analytics":true}'), say('mute', 1, '{}'), say('odd', 1, '{"marketing":"true","analytics":1}'), say('list', 1, '["marketing"]'), say('nothing', 1, 'null'),
 	say('other', 1, '{"Marketing":true," marketing":true,"marketing ":true}');
 SELECT who('marketing'), who('analytics'), who('research');
 -- withdrawn; given again; late words that an earlier one outweighs; at one instant the refusal, whichever comes first
@@ -73,7 +73,7 @@ SELECT who('marketing');
 -- a purpose of several categories takes all of them
 SELECT say('scholar', 1, '{"analytics":true,"third party; DROP":true}'), say('half', 1, '{"analytics":true,"third party; DROP":false}');
 SELECT who('research'), who('analytics');
-SELECT cdp.consented(cdp.profile_id('user_id:scholar'), 'research'), cdp.consented(cdp.profile_id('user_id:half'), 'research') AS half, cdp.consented(cdp.profile_id('user_id:none'), 'research') AS none, cdp.consented(0, 'research') AS nobody, cdp.consented(NULL, 'research') IS NULL AS is_strict;
+SELECT cdp.consented(cdp.profile_id('user_id:scholar'), 'research'), cdp.consented(cdp.profile_id('user_id:half'), 'research') AS half, cdp.consented(cdp.profile_id('user_id:mute'), 'research') AS mute, cdp.consented(0, 'research') AS nobody, cdp.consented(NULL, 'research') IS NULL AS is_strict;
 -- replaced: the view follows at once
 SELECT cdp.create_purpose('research', '{analytics}');
 SELECT who('research'), (SELECT description FROM cdp.purpose WHERE name = 'research') AS description;
@@ -119,7 +119,7 @@ DROP ROLE regress_consent_purpose;
 
 -- withdrawal counts at once, in the transaction that makes it and for all when it commits
 BEGIN;
-SELECT say('enveloped', 59, '{"marketing":false}'), who('marketing');
+SELECT say('both', 59, '{"marketing":false}'), who('marketing');
 ROLLBACK;
 SELECT who('marketing');
 -- dropped: the view is gone, what people said is not

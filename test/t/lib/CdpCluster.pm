@@ -1,12 +1,20 @@
 # What the TAP tests share: servers with cdp, messages as sources send them, the worker's state.
 #
-# They run as an ordinary user, against an installed extension, with the environment that PGXS's prove_installcheck
-# sets: make installcheck REGRESS= ISOLATION= TAP_TESTS=1 PROVE_TESTS='test/t/*.pl'.  Nothing sleeps for a fixed
-# time: everything polls for what it expects.
+# Run each with perl as an ordinary user, with the bin directory of a PostgreSQL in PATH into which cdp is
+# installed; the modules of PostgreSQL's own TAP tests are found by pg_config.  Data go into TESTDATADIR or
+# tmp_check.  Nothing sleeps for a fixed time: everything polls for what it expects.
 package CdpCluster;
 
 use strict;
 use warnings;
+
+BEGIN
+{
+	my $pgxs = `pg_config --pgxs` =~ s{/makefiles/pgxs\.mk\s*$}{}r;
+	push @INC, "$pgxs/test/perl";
+	$ENV{PG_REGRESS} //= "$pgxs/test/regress/pg_regress";
+	die "PostgreSQL does not run as root: run the tests as an ordinary user\n" if $> == 0;
+}
 
 use Exporter 'import';
 use PostgreSQL::Test::Cluster;
