@@ -24,9 +24,14 @@ RETURNS TABLE (node anyelement, component anyelement)
 AS 'MODULE_PATHNAME', 'cdp_connected_components' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1000000 COST 1000000;
 COMMENT ON FUNCTION cdp.connected_components(text, anyelement) IS 'As cdp.connected_components(text), for nodes of another type, of which node_type is any value: cdp.connected_components(query, NULL::uuid). Any type of 8 bytes or by reference that can be hashed will do; the values are kept in memory. Errors as there, and 42883, 0A000';
 
-CREATE FUNCTION cdp.resolve_all() RETURNS TABLE (identifier_id bigint, cluster bigint)
+CREATE FUNCTION cdp.resolve_all()
+RETURNS TABLE (identifier_id bigint, cluster bigint, component bigint, is_disputed boolean)
 AS 'MODULE_PATHNAME', 'cdp_resolve_all' LANGUAGE C STABLE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp;
-COMMENT ON FUNCTION cdp.resolve_all() IS 'The whole graph resolved from scratch: each identifier with one identifier that stands for its cluster. Reads all links into memory';
+COMMENT ON FUNCTION cdp.resolve_all() IS 'The whole graph resolved from scratch: each identifier with one that stands for its cluster, one that stands for all that links connect, and whether the order of links matters there. Reads all links into memory';
+
+CREATE FUNCTION cdp.judge_all() RETURNS TABLE (identifier_a bigint, identifier_b bigint, status text, reason text)
+AS 'MODULE_PATHNAME', 'cdp_judge_all' LANGUAGE C STABLE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION cdp.judge_all() IS 'The whole graph resolved from scratch: the judgement of each link. Reads all links into memory';
 
 -- tables and views
 

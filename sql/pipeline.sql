@@ -85,7 +85,8 @@ BEGIN
 	RETURN NEXT;
 
 	part := 'links';
-	SELECT count(*), count(*) FILTER (WHERE (k.first_seen_at, k.last_seen_at, k.event_count) IS DISTINCT FROM (d.f, d.l, d.n))
+	SELECT count(*), count(*) FILTER (WHERE (k.first_seen_at, k.last_seen_at, k.event_count) IS DISTINCT FROM (d.f, d.l, d.n)
+		OR (k.status, k.reason) IS DISTINCT FROM (j.status, j.reason))
 	INTO checked, differences
 	FROM (
 		SELECT s.strongest AS a, s.identifier_id AS b, min(s.occurred_at) AS f, max(s.occurred_at) AS l, count(*) AS n
@@ -93,40 +94,70 @@ BEGIN
 				OVER (PARTITION BY m.event_table, m.event_ctid, m.entity ORDER BY m.ord) AS strongest
 			FROM pg_temp.cdp_mention m) s
 		WHERE s.strongest <> s.identifier_id GROUP BY s.strongest, s.identifier_id
-	) d FULL JOIN cdp.link k ON k.identifier_a = d.a AND k.identifier_b = d.b;
+	) d FULL JOIN cdp.link k ON k.identifier_a = d.a AND k.identifier_b = d.b
+	LEFT JOIN cdp.judge_all() j ON j.identifier_a = k.identifier_a AND j.identifier_b = k.identifier_b;
 	RETURN NEXT;
+
+	DROP TABLE IF EXISTS pg_temp.cdp_place;
+	CREATE TEMPORARY TABLE cdp_place ON COMMIT DROP AS
+		SELECT i.identifier_id, i.profile_id, i.minted_profile_id, r.cluster, r.component, r.is_disputed,
+			min(i.profile_id) OVER (PARTITION BY r.component) AS component_id
+		FROM cdp.resolve_all() r JOIN cdp.identity i USING (identifier_id);
 
 	part := 'people';
 	SELECT count(*), count(*) FILTER (WHERE d.n_profiles <> 1 OR d.n_clusters <> 1) INTO checked, differences
 	FROM (
 		SELECT count(*) OVER (PARTITION BY p.cluster) AS n_profiles, count(*) OVER (PARTITION BY p.profile_id) AS n_clusters
-		FROM (SELECT DISTINCT r.cluster, i.profile_id FROM cdp.resolve_all() r JOIN cdp.identity i USING (identifier_id)) p
+		FROM (SELECT DISTINCT x.cluster, x.profile_id FROM pg_temp.cdp_place x) p
 	) d;
 	RETURN NEXT;
 
+	-- a profile id lives, or redirects, by where the identifier is for which it was minted
+	part := 'profile ids';
+	SELECT count(*), count(*) FILTER (WHERE (p.component_id, p.is_disputed, coalesce(p.merged_into, p.profile_id))
+		IS DISTINCT FROM (x.component_id, x.is_disputed, x.profile_id)) INTO checked, differences
+	FROM cdp.profile p FULL JOIN (SELECT * FROM pg_temp.cdp_place WHERE minted_profile_id IS NOT NULL) x
+		ON x.minted_profile_id = p.profile_id;
+	RETURN NEXT;
+
 	part := 'fragments';
-	SELECT count(*), count(*) FILTER (WHERE f.event_count IS DISTINCT FROM d.n OR f.first_seen_at IS DISTINCT FROM d.f
-		OR f.last_seen_at IS DISTINCT FROM d.l OR f.traits::text IS DISTINCT FROM t.traits::text)
+	SELECT count(*), count(*) FILTER (WHERE (coalesce(f.event_count, 0), f.first_seen_at, f.last_seen_at)
+			IS DISTINCT FROM (coalesce(e.n, 0), e.f, e.l)
+		OR f.traits::text IS DISTINCT FROM t.traits::text OR f.consents::text IS DISTINCT FROM c.consents::text)
 	INTO checked, differences
-	FROM (SELECT e.identifier_id, count(*) AS n, min(e.occurred_at) AS f, max(e.occurred_at) AS l
-		FROM cdp.event e WHERE e.identifier_id <> 0 GROUP BY e.identifier_id) d
-	LEFT JOIN (SELECT e.identifier_id, cdp.merge_traits(cdp.traits(e.message -> 'traits', e.occurred_at, s.rank)) AS traits
-		FROM cdp.event e JOIN cdp.source s USING (source_id)
-		WHERE e.type = 'identify' AND jsonb_typeof(e.message -> 'traits') = 'object'
-			AND e.message -> 'traits' <> '{}' GROUP BY e.identifier_id) t ON t.identifier_id = d.identifier_id
-	FULL JOIN (SELECT g.* FROM cdp.fragment g JOIN cdp.identity i USING (identifier_id)
-		JOIN cdp.namespace n ON n.name = i.namespace AND n.entity = 'person') f ON f.identifier_id = d.identifier_id
-	WHERE d.identifier_id IS NULL OR f.identifier_id IS NOT NULL OR EXISTS (SELECT FROM cdp.identity i
-		JOIN cdp.namespace n ON n.name = i.namespace AND n.entity = 'person' WHERE i.identifier_id = d.identifier_id);
+	FROM (SELECT x.identifier_id, count(*) AS n, min(x.occurred_at) AS f, max(x.occurred_at) AS l
+		FROM cdp.event x WHERE x.identifier_id <> 0 GROUP BY x.identifier_id) e
+	FULL JOIN (
+		SELECT x.owner AS identifier_id, cdp.merge_traits(cdp.traits(x.message -> 'traits', x.occurred_at, x.rank)) AS traits
+		FROM (
+			SELECT CASE v.type WHEN 'identify' THEN v.identifier_id WHEN 'group' THEN (
+					SELECT m.identifier_id FROM pg_temp.cdp_mention m WHERE m.event_table = v.tableoid
+						AND m.event_ctid = v.ctid AND m.entity <> 'person' ORDER BY m.ord LIMIT 1) END AS owner,
+				v.message, v.occurred_at, s.rank
+			FROM cdp.event v JOIN cdp.source s USING (source_id)
+			WHERE v.type IN ('identify', 'group') AND jsonb_typeof(v.message -> 'traits') = 'object'
+				AND v.message -> 'traits' <> '{}'
+		) x WHERE x.owner <> 0 GROUP BY x.owner
+	) t USING (identifier_id)
+	FULL JOIN (
+		SELECT x.identifier_id, cdp.merge_consents(format('{%s:{"at":%s,"value":%s}}', to_json(p.key),
+			to_json(x.occurred_at AT TIME ZONE 'UTC'), p.value)::cdp.consent_state) AS consents
+		FROM cdp.event x CROSS JOIN LATERAL jsonb_each(CASE
+			WHEN jsonb_typeof(x.message #> '{context,consent,categoryPreferences}') = 'object'
+			THEN x.message #> '{context,consent,categoryPreferences}' END) p
+		WHERE x.identifier_id <> 0 AND jsonb_typeof(p.value) = 'boolean' GROUP BY x.identifier_id
+	) c USING (identifier_id)
+	FULL JOIN cdp.fragment f USING (identifier_id);
 	RETURN NEXT;
 
 	part := 'profiles';
-	SELECT count(*), count(*) FILTER (WHERE p.event_count IS DISTINCT FROM coalesce(d.n, 0)
+	SELECT count(*), count(*) FILTER (WHERE (p.event_count, p.first_seen_at, p.last_seen_at)
+			IS DISTINCT FROM (coalesce(d.n, 0), d.f, d.l)
 		OR p.traits::text IS DISTINCT FROM d.traits::text OR p.consents::text IS DISTINCT FROM d.consents::text
 		OR (p.merged_into IS NULL) <> (d.profile_id IS NOT NULL))
 	INTO checked, differences
-	FROM (SELECT i.profile_id, sum(f.event_count) AS n, cdp.merge_traits(f.traits) AS traits,
-			cdp.merge_consents(f.consents) AS consents
+	FROM (SELECT i.profile_id, sum(f.event_count) AS n, min(f.first_seen_at) AS f, max(f.last_seen_at) AS l,
+			cdp.merge_traits(f.traits) AS traits, cdp.merge_consents(f.consents) AS consents
 		FROM cdp.identity i LEFT JOIN cdp.fragment f USING (identifier_id) GROUP BY i.profile_id) d
 	FULL JOIN cdp.profile p ON p.profile_id = d.profile_id;
 	RETURN NEXT;
@@ -141,10 +172,10 @@ BEGIN
 		SELECT false FROM cdp.membership m LEFT JOIN cdp.profile p ON p.profile_id = m.profile_id
 		WHERE p.profile_id IS NULL OR p.merged_into IS NOT NULL) d;
 	RETURN NEXT;
-	DROP TABLE pg_temp.cdp_mention;
+	DROP TABLE pg_temp.cdp_mention, pg_temp.cdp_place;
 END
 $$;
-COMMENT ON FUNCTION cdp.verify() IS 'Derive every part again from the log and compare with what is stored: identifiers, anchors, links, people, fragments, profiles, memberships, each with how much was checked and how much differs (0 unless something is broken; memberships also differ while due timers wait for cdp.process()). Reads everything; run it when nobody writes';
+COMMENT ON FUNCTION cdp.verify() IS 'Derive every part again from the log and compare with what is stored: identifiers, anchors, links and their judgements, people, profile ids and redirects, fragments (traits, consents, counts), profiles, memberships, each with how much was checked and how much differs (0 unless something is broken; memberships also differ while due timers wait for cdp.process()). Reads everything; run it when nobody writes';
 
 CREATE FUNCTION cdp.init_pipeline() RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE

@@ -1,6 +1,6 @@
 /*
  * question.c
- *		Why do two identifiers belong together?  And would they, from scratch?
+ *		Why do two identifiers belong together?
  *
  * Accepted links form a tree in each profile, so there is one path between two of its
  * identifiers; it is the explanation, link by link with its evidence.
@@ -16,7 +16,6 @@
 #include "utils/hsearch.h"
 
 PG_FUNCTION_INFO_V1(cdp_explain_link);
-PG_FUNCTION_INFO_V1(cdp_resolve_all);
 
 CDP_QUERY(find_identifier, "SELECT identifier_id, profile_id FROM cdp.identity WHERE namespace = $1 AND value = $2",
 		  "text,text");
@@ -48,10 +47,6 @@ look_up(CdpIdentifier *id, int64 *identifier_id, int64 *profile_id)
 	cdp_done();
 	return found;
 }
-
-CDP_QUERY(read_all_nodes, "SELECT identifier_id, namespace, value FROM cdp.identity", "");
-CDP_QUERY(read_all_links,
-		  "SELECT identifier_a, identifier_b, first_seen_at, last_seen_at, event_count FROM cdp.link", "");
 
 typedef struct Edge
 {
@@ -156,76 +151,6 @@ cdp_explain_link(PG_FUNCTION_ARGS)
 
 		for (int i = steps; i > 0; i--)
 			put_step(result, steps - i + 1, path[i], path[i - 1]);
-	}
-	SPI_finish();
-	return (Datum) 0;
-}
-
-/* cdp.resolve_all() */
-Datum
-cdp_resolve_all(PG_FUNCTION_ARGS)
-{
-	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-	HASHCTL control = {.keysize = sizeof(int64), .entrysize = sizeof(int64) * 2};
-	CdpNamespaces *namespaces;
-	CdpGraphLink *links;
-	CdpNode *nodes;
-	HTAB *by_id;
-	int64 *ids;
-	uint64 rows;
-	int n_nodes = 0;
-	int n_links = 0;
-
-	InitMaterializedSRF(fcinfo, 0);
-	cdp_require_init();
-	SPI_connect();
-	namespaces = cdp_namespaces_load();
-	rows = cdp_run(&read_all_nodes, NULL, NULL);
-	control.hcxt = CurrentMemoryContext;
-	by_id = hash_create("cdp identity all", Max(16, rows), &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	nodes = palloc_extended(sizeof(CdpNode) * (rows + 1), MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
-	ids = palloc_extended(sizeof(int64) * (rows + 1), MCXT_ALLOC_HUGE);
-	for (uint64 row = 0; row < rows; row++)
-	{
-		char *name = cdp_result_cstring(row, 2);
-		int64 *entry;
-
-		nodes[n_nodes].namespace_index = cdp_namespace_find(namespaces, name, strlen(name));
-		if (nodes[n_nodes].namespace_index < 0)
-			continue;
-		nodes[n_nodes].value = cdp_result_cstring(row, 3);
-		nodes[n_nodes].value_length = strlen(nodes[n_nodes].value);
-		ids[n_nodes] = cdp_result_int64(row, 1, 0);
-		entry = hash_search(by_id, &ids[n_nodes], HASH_ENTER, NULL);
-		entry[1] = n_nodes++;
-	}
-	cdp_done();
-	rows = cdp_run(&read_all_links, NULL, NULL);
-	links = palloc_extended(sizeof(CdpGraphLink) * (rows + 1), MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
-	for (uint64 row = 0; row < rows; row++)
-	{
-		int64 a = cdp_result_int64(row, 1, 0);
-		int64 b = cdp_result_int64(row, 2, 0);
-		int64 *a_entry = hash_search(by_id, &a, HASH_FIND, NULL);
-		int64 *b_entry = hash_search(by_id, &b, HASH_FIND, NULL);
-
-		if (a_entry == NULL || b_entry == NULL)
-			continue;
-		links[n_links].a = (int) a_entry[1];
-		links[n_links].b = (int) b_entry[1];
-		links[n_links].first_seen_at = cdp_result_int64(row, 3, 0);
-		links[n_links].last_seen_at = cdp_result_int64(row, 4, 0);
-		links[n_links].event_count = cdp_result_int64(row, 5, 0);
-		n_links++;
-	}
-	cdp_done();
-	cdp_resolve(namespaces, nodes, n_nodes, links, n_links, NULL, 0);
-	for (int i = 0; i < n_nodes; i++)
-	{
-		Datum values[2] = {Int64GetDatum(ids[i]), Int64GetDatum(ids[nodes[i].cluster])};
-		bool nulls[2] = {false};
-
-		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 	}
 	SPI_finish();
 	return (Datum) 0;

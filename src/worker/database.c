@@ -82,10 +82,11 @@ typedef enum Standing
 	READY
 } Standing;
 
+/* The argument is given so that no other cdp.process of somebody's making is a better match. */
 static Task process_task = {
-	.sql = "SELECT messages > 0 OR rejected > 0 OR entered > 0 OR exited > 0 FROM cdp.process()"};
-static Task maintain_task = {
-	.sql = "SELECT bool_or(done >= 50000) FROM cdp.maintain()"}; /* its limit for a call */
+	.sql = "SELECT messages > 0 OR rejected > 0 OR entered > 0 OR exited > 0 FROM cdp.process(10000)"};
+/* 50,000 is what it does in one call at most */
+static Task maintain_task = {.sql = "SELECT bool_or(done >= 50000) FROM cdp.maintain()"};
 
 static CdpWorkerEntry *my_entry = NULL;
 static Oid my_extension = InvalidOid;

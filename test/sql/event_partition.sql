@@ -67,11 +67,11 @@ SELECT cdp.make_partitions('event', '2030-01-15', '2030-03-01'), cdp.make_partit
 SELECT relname FROM pg_class WHERE relnamespace = 'cdp'::regnamespace AND relname ~ '^(event|change)_2030' AND relkind = 'r' ORDER BY relname COLLATE "C";
 -- rolled back: none is left, and the next message makes it
 BEGIN;
-SELECT i.events FROM cdp.ingest('{"type":"track","event":"e","userId":"u","messageId":"rb"}', received_at => '2031-01-15T00:00:00Z') i;
+SELECT i.events FROM cdp.ingest('{"type":"track","event":"e","userId":"u","messageId":"rb"}', received_at => '2019-01-15T00:00:00Z') i;
 ROLLBACK;
-SELECT to_regclass('cdp.event_2031_01') IS NULL AS is_gone;
-SELECT i.events FROM cdp.ingest('{"type":"track","event":"e","userId":"u","messageId":"rb"}', received_at => '2031-01-15T00:00:00Z') i;
-SELECT count(*) FROM cdp.event_2031_01;
+SELECT to_regclass('cdp.event_2019_01') IS NULL AS is_gone;
+SELECT i.events FROM cdp.ingest('{"type":"track","event":"e","userId":"u","messageId":"rb"}', received_at => '2019-01-15T00:00:00Z') i;
+SELECT count(*) FROM cdp.event_2019_01;
 
 \c postgres
 SET client_min_messages = warning;

@@ -15,7 +15,7 @@ SET cdp.clock = '2026-01-31T12:00:00Z';
 SELECT * FROM cdp.verify();
 
 -- all kinds of messages: shared devices, ties, late ones, groups, aliases, nobody, numbers, two sources, an envelope
-SELECT cdp.create_source('crm', 3), cdp.create_namespace('crm_id', 'contact', 25, 2, normalizer => 'lower', paths => '{identify:traits.crm}'), cdp.create_segment('golden', $$plan = 'gold'$$);
+SELECT cdp.create_source('crm', 3), cdp.create_namespace('crm_id', 'contact', 25, 2, normalizer => 'lower', paths => '{identify:traits.crm}'), cdp.create_segment('golden', $$trait plan = 'gold'$$);
 CREATE TABLE stream AS SELECT n, jsonb_strip_nulls(jsonb_build_object('type', (ARRAY['track', 'identify', 'page', 'group', 'alias', 'identify'])[1 + r % 6], 'event', 'e', 'messageId', n::text, 'userId', CASE WHEN r / 6 % 3 > 0 OR r % 6 = 4 THEN 'u' || r / 18 % 12 END,
 	'anonymousId', CASE WHEN r / 216 % 4 > 0 THEN 'a' || r / 864 % 15 ELSE '0' END, 'groupId', CASE WHEN r % 6 = 3 THEN 'g' || r / 18 % 3 END, 'previousId', CASE WHEN r % 6 = 4 THEN 'a' || r / 18 % 15 END,
 	'timestamp', '2026-01-31T10:' || lpad((r / 7 % 60)::text, 2, '0') || ':00Z', 'traits', jsonb_build_object('email', CASE WHEN r / 5 % 3 = 0 THEN ' E' || r / 15 % 9 || '@X.org' END, 'plan', CASE r / 11 % 3 WHEN 0 THEN 'gold' WHEN 1 THEN 'lead' END, 'crm', CASE WHEN r / 13 % 4 = 0 THEN r / 52 % 7 END, 'n', r % 10),

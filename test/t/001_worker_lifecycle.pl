@@ -294,9 +294,11 @@ subtest 'templates, ALLOW_CONNECTIONS false, half-dropped databases' => sub {
 		$node->safe_psql('postgres', "ALTER DATABASE other $option $off");
 		works($node, 'other', "$option $off");
 	}
-	$node->safe_psql('postgres', "UPDATE pg_database SET datconnlimit = -2 WHERE datname = 'other'");
+	# any ALTER DATABASE makes the launcher look, which a change by hand does not
+	my $look = 'ALTER DATABASE d CONNECTION LIMIT -1';
+	$node->safe_psql('postgres', "UPDATE pg_database SET datconnlimit = -2 WHERE datname = 'other'; $look;");
 	wait_gone($node, 'other', 'half-dropped');
-	$node->safe_psql('postgres', "UPDATE pg_database SET datconnlimit = -1 WHERE datname = 'other'");
+	$node->safe_psql('postgres', "UPDATE pg_database SET datconnlimit = -1 WHERE datname = 'other'; $look;");
 	works($node, 'other');
 };
 
