@@ -53,7 +53,7 @@ BEGIN
 	RETURN NEXT;
 END
 $$;
-COMMENT ON FUNCTION cdp.maintain() IS 'Housekeeping: make partitions for the next two months, forget message keys older than cdp.dedup_window (50,000 a call). The worker calls it about once a minute; without a worker call it daily';
+COMMENT ON FUNCTION cdp.maintain() IS 'Housekeeping: make partitions for the next two months, forget message keys older than cdp.dedup_window (50,000 a call). The worker calls it about once a minute; without a worker call it hourly, and again while it reports 50,000';
 
 -- verification: everything derived again from the log and compared
 

@@ -25,6 +25,7 @@
 
 #include "base/hash.h"
 #include "base/json.h"
+#include "base/lookup.h"
 #include "base/settings.h"
 #include "base/spi.h"
 #include "base/stamped.h"

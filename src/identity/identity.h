@@ -12,7 +12,6 @@
 #define CDP_IDENTITY_H
 
 #include "base/base.h"
-#include "base/lookup.h"
 #include "identifier/identifier.h"
 
 /* Find or make the identifiers of the batch; anchors of its messages. */

@@ -6,7 +6,6 @@
  */
 #include "postgres.h"
 
-#include "base/lookup.h"
 #include "profile/profile.h"
 #include "utils/builtins.h"
 #include "utils/numeric.h"

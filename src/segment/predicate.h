@@ -13,6 +13,7 @@
 #ifndef CDP_PREDICATE_H
 #define CDP_PREDICATE_H
 
+#include "lib/stringinfo.h"
 #include "nodes/pg_list.h"
 #include "segment/segment.h"
 #include "utils/numeric.h"
@@ -133,14 +134,15 @@ typedef struct CdpPredicateParser
 	CdpPredicateError error;
 } CdpPredicateParser;
 
-/* predicate_parse.y */
+/* predicate_parse.y, predicate_json.c: NULL after an error */
 extern CdpNode *cdp_predicate_parse_text(const char *text, int length, CdpPredicateError *error);
+extern CdpNode *cdp_predicate_parse_json(const char *text, int length, CdpPredicateError *error);
 
 /* predicate_scan.l */
 extern void *cdp_predicate_scan_begin(CdpPredicateParser *parser);
 extern void cdp_predicate_scan_end(void *scanner);
 
-/* predicate_parse.y: what text and JSON are both made of and checked by; NULL or false after an error */
+/* predicate_tree.c: what text and JSON are both made of and checked by; NULL or false after an error */
 extern void cdp_predicate_fail(CdpPredicateError *error, int position, int sqlstate, const char *hint,
 							   const char *format, ...) pg_attribute_printf(5, 6);
 extern CdpNode *cdp_predicate_join(CdpNodeKind kind, CdpNode *left, CdpNode *right, int position,
@@ -161,6 +163,29 @@ extern bool cdp_predicate_rolling(const CdpDuration *far, const CdpDuration *nea
 extern bool cdp_predicate_absolute(const char *since, const char *until, int position, CdpWindow *window,
 								   CdpPredicateError *error);
 extern char *cdp_predicate_regex(const char *pattern); /* as PostgreSQL writes it */
+
+/* --- printing --- */
+
+typedef enum CdpPrintForm
+{
+	CDP_PRINT_TEXT, /* for people: canonical text */
+	CDP_PRINT_KEY	/* for comparing: numbers, durations and instants normalised */
+} CdpPrintForm;
+
+/* How an operator is called */
+typedef struct CdpOperatorName
+{
+	const char *text;
+	const char *json;
+} CdpOperatorName;
+
+/* predicate_text.c */
+extern const CdpOperatorName cdp_operator_names[CDP_N_OPERATORS];
+extern char *cdp_predicate_print(const CdpNode *tree, CdpPrintForm form, int *length);
+extern void cdp_predicate_print_literal(StringInfo out, const CdpLiteral *literal, CdpPrintForm form);
+
+/* predicate_json.c */
+extern void cdp_predicate_print_json(StringInfo out, const CdpNode *tree);
 
 /* --- the program, as it stands on disk behind the text --- */
 
@@ -197,7 +222,7 @@ typedef struct CdpProgramNode
 struct CdpPredicate
 {
 	int32 vl_len_;
-	uint8 version;
+	uint8 version; /* this, text and text_length stay where they are in every version */
 	uint8 unused;
 	uint16 n_nodes; /* in prefix order: a group is followed by its children */
 	uint32 text;	/* offset of the canonical text */
@@ -205,7 +230,7 @@ struct CdpPredicate
 	CdpProgramNode nodes[FLEXIBLE_ARRAY_MEMBER];
 };
 
-/* evaluate.c */
+/* program.c */
 extern CdpPredicate *cdp_predicate_compile(const CdpNode *tree, const char *text, int text_length);
 
 #endif

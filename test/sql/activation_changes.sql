@@ -6,6 +6,7 @@ SET client_min_messages = warning;
 DROP DATABASE IF EXISTS regress_activation_changes;
 CREATE DATABASE regress_activation_changes TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C';
 ALTER DATABASE regress_activation_changes SET lc_messages = 'C';
+ALTER DATABASE regress_activation_changes SET jit = off;
 ALTER DATABASE regress_activation_changes SET client_min_messages = warning;
 \c regress_activation_changes
 CREATE EXTENSION cdp;

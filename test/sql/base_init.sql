@@ -6,6 +6,7 @@ SET client_min_messages = warning;
 DROP DATABASE IF EXISTS regress_base_init;
 CREATE DATABASE regress_base_init TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C';
 ALTER DATABASE regress_base_init SET lc_messages = 'C';
+ALTER DATABASE regress_base_init SET jit = off;
 ALTER DATABASE regress_base_init SET client_min_messages = warning;
 \c regress_base_init
 CREATE EXTENSION cdp;

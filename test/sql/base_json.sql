@@ -7,6 +7,7 @@ SET client_min_messages = warning;
 DROP DATABASE IF EXISTS regress_base_json;
 CREATE DATABASE regress_base_json TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C';
 ALTER DATABASE regress_base_json SET lc_messages = 'C';
+ALTER DATABASE regress_base_json SET jit = off;
 ALTER DATABASE regress_base_json SET client_min_messages = warning;
 \c regress_base_json
 CREATE EXTENSION cdp;

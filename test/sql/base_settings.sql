@@ -6,6 +6,7 @@ SET client_min_messages = warning;
 DROP DATABASE IF EXISTS regress_base_settings;
 CREATE DATABASE regress_base_settings TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C';
 ALTER DATABASE regress_base_settings SET lc_messages = 'C';
+ALTER DATABASE regress_base_settings SET jit = off;
 ALTER DATABASE regress_base_settings SET client_min_messages = warning;
 \c regress_base_settings
 CREATE EXTENSION cdp;

@@ -6,6 +6,7 @@ SET client_min_messages = warning;
 DROP DATABASE IF EXISTS regress_consent_purpose;
 CREATE DATABASE regress_consent_purpose TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C';
 ALTER DATABASE regress_consent_purpose SET lc_messages = 'C';
+ALTER DATABASE regress_consent_purpose SET jit = off;
 ALTER DATABASE regress_consent_purpose SET client_min_messages = warning;
 \c regress_consent_purpose
 CREATE EXTENSION cdp;

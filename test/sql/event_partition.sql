@@ -6,6 +6,7 @@ SET client_min_messages = warning;
 DROP DATABASE IF EXISTS regress_event_partition;
 CREATE DATABASE regress_event_partition TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C';
 ALTER DATABASE regress_event_partition SET lc_messages = 'C';
+ALTER DATABASE regress_event_partition SET jit = off;
 ALTER DATABASE regress_event_partition SET client_min_messages = warning;
 \c regress_event_partition
 CREATE EXTENSION cdp;

@@ -6,6 +6,7 @@ SET client_min_messages = warning;
 DROP DATABASE IF EXISTS regress_event_rejected;
 CREATE DATABASE regress_event_rejected TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C';
 ALTER DATABASE regress_event_rejected SET lc_messages = 'C';
+ALTER DATABASE regress_event_rejected SET jit = off;
 ALTER DATABASE regress_event_rejected SET client_min_messages = warning;
 \c regress_event_rejected
 CREATE EXTENSION cdp;

@@ -6,6 +6,7 @@ SET client_min_messages = warning;
 DROP DATABASE IF EXISTS regress_identifier_type;
 CREATE DATABASE regress_identifier_type TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C';
 ALTER DATABASE regress_identifier_type SET lc_messages = 'C';
+ALTER DATABASE regress_identifier_type SET jit = off;
 ALTER DATABASE regress_identifier_type SET client_min_messages = warning;
 \c regress_identifier_type
 CREATE EXTENSION cdp;

@@ -6,6 +6,7 @@ SET client_min_messages = warning;
 DROP DATABASE IF EXISTS regress_identity_people;
 CREATE DATABASE regress_identity_people TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C';
 ALTER DATABASE regress_identity_people SET lc_messages = 'C';
+ALTER DATABASE regress_identity_people SET jit = off;
 ALTER DATABASE regress_identity_people SET client_min_messages = warning;
 \c regress_identity_people
 CREATE EXTENSION cdp;

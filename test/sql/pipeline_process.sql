@@ -6,6 +6,7 @@ SET client_min_messages = warning;
 DROP DATABASE IF EXISTS regress_pipeline_process;
 CREATE DATABASE regress_pipeline_process TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C';
 ALTER DATABASE regress_pipeline_process SET lc_messages = 'C';
+ALTER DATABASE regress_pipeline_process SET jit = off;
 ALTER DATABASE regress_pipeline_process SET client_min_messages = warning;
 \c regress_pipeline_process
 CREATE EXTENSION cdp;

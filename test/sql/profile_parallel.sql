@@ -6,6 +6,7 @@ SET client_min_messages = warning;
 DROP DATABASE IF EXISTS regress_profile_parallel;
 CREATE DATABASE regress_profile_parallel TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C';
 ALTER DATABASE regress_profile_parallel SET lc_messages = 'C';
+ALTER DATABASE regress_profile_parallel SET jit = off;
 ALTER DATABASE regress_profile_parallel SET client_min_messages = warning;
 \c regress_profile_parallel
 CREATE EXTENSION cdp;

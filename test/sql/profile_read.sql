@@ -6,6 +6,7 @@ SET client_min_messages = warning;
 DROP DATABASE IF EXISTS regress_profile_read;
 CREATE DATABASE regress_profile_read TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C';
 ALTER DATABASE regress_profile_read SET lc_messages = 'C';
+ALTER DATABASE regress_profile_read SET jit = off;
 ALTER DATABASE regress_profile_read SET client_min_messages = warning;
 \c regress_profile_read
 CREATE EXTENSION cdp;

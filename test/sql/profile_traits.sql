@@ -6,6 +6,7 @@ SET client_min_messages = warning;
 DROP DATABASE IF EXISTS regress_profile_traits;
 CREATE DATABASE regress_profile_traits TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C';
 ALTER DATABASE regress_profile_traits SET lc_messages = 'C';
+ALTER DATABASE regress_profile_traits SET jit = off;
 ALTER DATABASE regress_profile_traits SET client_min_messages = warning;
 \c regress_profile_traits
 CREATE EXTENSION cdp;

@@ -1,11 +1,12 @@
 # tutorial: what the documentation tells people to type, typed, and what it shows, compared.
 #
-# Every ```sql block of README.md and of the pages in docs/ that show results runs in order, page by
-# page, each page in a fresh database of the server that PGHOST, PGPORT and PGUSER name.  A page that
-# does not say CREATE EXTENSION finds the platform set up.
-# A block must run without an error; where a ```text block follows, nothing but blank
-# lines between, the output of psql must be that text.  A block marked ```sql error
-# must fail, with the ERROR, DETAIL and HINT lines of the ```text block behind it.
+# Every ```sql block of README.md and of the pages in docs/ runs in order, page by page, each page in a
+# fresh database of the server that PGHOST, PGPORT and PGUSER name.  A page that does not say
+# CREATE EXTENSION finds the platform set up.
+#
+# A block must run without an error; where a ```text block follows, nothing but blank lines between, the
+# output of psql must be that text.  A block marked ```sql error must fail, with the ERROR, DETAIL and HINT
+# lines of the ```text block behind it.  Blocks with other marks (```sql on another server) are not run.
 #
 #   PGHOST=/tmp/x PGUSER=postgres perl test/t/tutorial.pl [page.md ..]
 #
@@ -18,9 +19,11 @@ use File::Temp;
 
 my $top = abs_path(dirname(abs_path($0)) . '/../..');
 my @pages = @ARGV;
-@pages = grep { shows_results($_) } ("$top/README.md", "$top/docs/tutorial.md", sort glob "$top/docs/*.md") if !@pages;
-my %seen;
-@pages = grep { -e && !$seen{$_}++ } @pages;
+if (!@pages)
+{
+	# worker.md is about a server that preloads cdp, and about files and databases of the reader's
+	@pages = grep { -e && !m{/worker\.md$} && statements($_) } ("$top/README.md", sort glob "$top/docs/*.md");
+}
 
 # One zone and one width for all, as the pages were written.
 $ENV{PGTZ} = 'UTC';
@@ -52,16 +55,17 @@ sub slurp
 # The fenced blocks of a page: where, of what kind, and their lines.
 sub blocks
 {
+	my $page = shift;
 	my ($line, @blocks, $open) = (0);
-	for my $text (split /\n/, slurp(shift))
+	for my $text (split /\n/, slurp($page))
 	{
 		$line++;
 		if ($open && $text eq '```') { push @blocks, $open; undef $open }
 		elsif ($open) { push @{ $open->{lines} }, $text }
-		elsif ($text =~ /^```(.*)$/) { $open = { line => $line, kind => $1, lines => [], follows => 0 } }
-		elsif ($text =~ /\S/ && @blocks) { $blocks[-1]{is_last} = 1 }    # text between: the next is no result
+		elsif ($text =~ /^```(.*)$/) { $open = { line => $line, kind => $1, lines => [] } }
+		elsif ($text =~ /\S/ && @blocks) { $blocks[-1]{has_text_behind} = 1 }
 	}
-	die "a block is not closed\n" if $open;
+	die "$page:$open->{line}: the block is not closed\n" if $open;
 	return @blocks;
 }
 
@@ -74,18 +78,12 @@ sub statements
 	{
 		my $b = $blocks[$i];
 		next if $b->{kind} !~ /^sql( error)?$/;
-		my $next = $b->{is_last} || $i == $#blocks ? undef : $blocks[ $i + 1 ];
+		my $next = $b->{has_text_behind} || $i == $#blocks ? undef : $blocks[ $i + 1 ];
 		$b->{expected} = $next && $next->{kind} eq 'text' ? $next->{lines} : undef;
 		$b->{fails} = $b->{kind} eq 'sql error';
 		push @found, $b;
 	}
 	return @found;
-}
-
-sub shows_results
-{
-	my $page = shift;
-	return -e $page && grep { defined $_->{expected} } statements($page);
 }
 
 # Lines as they are compared: no blanks at the ends of lines, none before the first and after the last.
@@ -99,7 +97,7 @@ sub trim
 
 sub psql { return ('psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', @_) }
 
-# Run a command with input on standard input; everything it says.
+# Run psql on a script; everything it says.
 sub run
 {
 	my ($input, @command) = @_;
