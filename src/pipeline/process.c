@@ -30,6 +30,8 @@
 PG_FUNCTION_INFO_V1(cdp_process);
 PG_FUNCTION_INFO_V1(cdp_ingest);
 
+#define MAX_ROWS 1000000 /* of the inbox in one batch; its bytes are bounded too, see CDP_CLAIM_BYTES */
+
 typedef struct Stage
 {
 	const char *name;
@@ -126,7 +128,7 @@ cdp_process(PG_FUNCTION_ARGS)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("max must be at least 1"),
 						errhint("It is the number of inbox rows to take at most; leave it out for 10000.")));
 	check_ready();
-	batch = begin_batch(max);
+	batch = begin_batch(Min(max, MAX_ROWS));
 	SPI_connect();
 	cdp_run(&lock_consumer, NULL, NULL);
 	cdp_done();

@@ -2,7 +2,7 @@
 """Compare who is who with the oracle of specs/identity.md on random streams of messages.
 
 usage: identity_oracle.py [psql command and arguments]      (default: $PSQL, else psql)
-       STREAMS=600 SEED=1 in the environment change what is tried.
+       STREAMS=520 SEED=1 in the environment change what is tried.
 
 The database must have the extension; everything else is made here, and nothing of another run is in the way.
 Each stream goes in several times, each time as people of their own (values are prefixed), in another order and
@@ -206,7 +206,7 @@ def main():
         return
     oracle = load_oracle()
     command = sys.argv[1:] or shlex.split(os.environ.get("PSQL", "psql"))
-    n, seed = int(os.environ.get("STREAMS", 600)), int(os.environ.get("SEED", 1))
+    n, seed = int(os.environ.get("STREAMS", 520)), int(os.environ.get("SEED", 1))
     r = random.Random(seed)
     started = time.monotonic()
     psql(command, "CREATE EXTENSION IF NOT EXISTS cdp;\nSELECT cdp.init();\n")
