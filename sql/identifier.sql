@@ -179,6 +179,10 @@ BEGIN
 		RAISE EXCEPTION 'namespace "%" does not exist', namespace USING ERRCODE = 'undefined_object',
 			HINT = 'See the table cdp.namespace.';
 	END IF;
+	IF namespace IS NOT NULL AND NOT is_pattern THEN
+		-- values are compared in the form in which they would be stored
+		value := coalesce(cdp.value(cdp.normalize(cdp.identifier(namespace, value))), value);
+	END IF;
 	INSERT INTO cdp.blocked_value (namespace, value, is_pattern)
 	SELECT block_value.namespace, block_value.value, block_value.is_pattern
 	WHERE NOT EXISTS (SELECT FROM cdp.blocked_value b WHERE b.namespace IS NOT DISTINCT FROM block_value.namespace
