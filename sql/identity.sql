@@ -15,6 +15,161 @@ RETURNS TABLE (step integer, "from" cdp.identifier, "to" cdp.identifier, first_s
 AS 'MODULE_PATHNAME', 'cdp_explain_link' LANGUAGE C STABLE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp;
 COMMENT ON FUNCTION cdp.explain_link(cdp.identifier, cdp.identifier) IS 'Why two identifiers are one person: the path of accepted links between them, each with when and in how many events its two ends were seen together; no row when they are not one person. Error 42704 when there is no such namespace';
 
+CREATE FUNCTION cdp.profile_as_of(identifier cdp.identifier, at timestamptz) RETURNS bigint
+LANGUAGE plpgsql STABLE STRICT PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	PERFORM cdp.require_init();
+	RETURN (
+		SELECT c.to_profile_id FROM cdp.normalize(identifier) n
+		JOIN cdp.identity i ON i.namespace = cdp.namespace(n) AND i.value = cdp.value(n)
+		JOIN cdp.identity_change c ON c.identifier_id = i.identifier_id
+		WHERE c.changed_at <= at ORDER BY c.changed_at DESC LIMIT 1
+	);
+END
+$$;
+COMMENT ON FUNCTION cdp.profile_as_of(cdp.identifier, timestamptz) IS 'The profile an identifier belonged to at an instant, by what was known then; null when nobody was known by it yet. Error 42704 when there is no such namespace';
+
+-- rulings
+
+CREATE FUNCTION cdp.rule(kind text, a cdp.identifier, b cdp.identifier, reason text) RETURNS bigint
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	ends cdp.identifier[];
+	entities text[];
+	ids bigint[];
+	other bigint;
+	objection text;
+	ruled bigint;
+	is_pin boolean := kind = 'pin';
+BEGIN
+	PERFORM cdp.require_init();
+	IF reason IS NULL OR btrim(reason) = '' THEN
+		RAISE EXCEPTION 'a ruling needs a reason' USING ERRCODE = 'null_value_not_allowed',
+			HINT = 'Say why, for whoever reads it next year.';
+	END IF;
+	IF cdp.is_blocked(a) OR cdp.is_blocked(b) THEN
+		RAISE EXCEPTION 'a blocked value cannot be ruled on' USING ERRCODE = 'invalid_parameter_value',
+			HINT = 'Blocked values are nobody''s; see cdp.is_blocked().';
+	END IF;
+	SELECT array_agg(e.id ORDER BY n.priority, e.id), array_agg(DISTINCT n.entity) INTO ends, entities
+	FROM (SELECT DISTINCT cdp.normalize(x) AS id FROM unnest(ARRAY[a, b]) x) e
+	JOIN cdp.namespace n ON n.name = cdp.namespace(e.id);
+	IF cardinality(ends) <> 2 THEN
+		RAISE EXCEPTION 'the two identifiers are the same' USING ERRCODE = 'invalid_parameter_value',
+			HINT = 'Identifiers are compared in their normal form; see cdp.normalize().';
+	END IF;
+	IF cardinality(entities) <> 1 THEN
+		RAISE EXCEPTION 'identifiers of different entities cannot be ruled on' USING ERRCODE = 'invalid_parameter_value',
+			HINT = 'A person and an account are never one.';
+	END IF;
+	-- one ruling at a time: each is checked against the others
+	LOCK TABLE cdp.ruling IN SHARE ROW EXCLUSIVE MODE;
+	SELECT r.ruling_id, r.kind INTO other, objection FROM cdp.ruling r
+	WHERE r.a = ends[1] AND r.b = ends[2] AND r.undone_at IS NULL;
+	IF objection = rule.kind THEN
+		RETURN other;
+	ELSIF objection IS NOT NULL THEN
+		RAISE EXCEPTION 'ruling % says the opposite of these two identifiers', other USING ERRCODE = 'check_violation',
+			HINT = format('Undo it first: SELECT cdp.undo(%s).', other);
+	END IF;
+	INSERT INTO cdp.ruling (kind, a, b, reason) VALUES (rule.kind, ends[1], ends[2], rule.reason) RETURNING ruling_id INTO ruled;
+	IF is_pin THEN
+		ids := ARRAY[cdp.known_identifier(ends[1]), cdp.known_identifier(ends[2])];
+		INSERT INTO cdp.link (identifier_a, identifier_b, event_count) VALUES (ids[1], ids[2], 0) ON CONFLICT DO NOTHING;
+	ELSE
+		SELECT array_agg(i.identifier_id) INTO ids FROM unnest(ends) e
+		JOIN cdp.identity i ON i.namespace = cdp.namespace(e) AND i.value = cdp.value(e);
+	END IF;
+	IF ids IS NOT NULL THEN
+		PERFORM cdp.reconsider(ids);
+	END IF;
+	IF is_pin THEN
+		SELECT l.reason INTO objection FROM cdp.link l
+		WHERE l.identifier_a = ids[1] AND l.identifier_b = ids[2] AND l.status = 'rejected';
+		IF FOUND THEN
+			RAISE EXCEPTION 'the pin would break a rule: %', objection USING ERRCODE = 'check_violation',
+				HINT = 'A pin goes before all evidence, but not above limits and denials; undo the denial, raise the limit, or undo another pin.';
+		END IF;
+	END IF;
+	RETURN ruled;
+END
+$$;
+COMMENT ON FUNCTION cdp.rule(text, cdp.identifier, cdp.identifier, text) IS 'What cdp.pin() and cdp.deny() have in common';
+
+CREATE FUNCTION cdp.known_identifier(identifier cdp.identifier) RETURNS bigint
+LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	wanted text := cdp.namespace(identifier);
+	known bigint;
+	minted bigint;
+BEGIN
+	LOOP
+		SELECT i.identifier_id INTO known FROM cdp.identity i WHERE i.namespace = wanted AND i.value = cdp.value(identifier);
+		IF FOUND THEN
+			RETURN known;
+		END IF;
+		minted := nextval('cdp.profile_id_seq');
+		INSERT INTO cdp.identity (namespace, value, profile_id, minted_profile_id, event_count)
+		VALUES (wanted, cdp.value(identifier), minted, minted, 0) ON CONFLICT DO NOTHING RETURNING identifier_id INTO known;
+		IF FOUND THEN
+			INSERT INTO cdp.profile (profile_id, entity, component_id)
+			SELECT minted, n.entity, minted FROM cdp.namespace n WHERE n.name = wanted;
+			INSERT INTO cdp.identity_change (identifier_id, to_profile_id, cause, changed_at)
+			VALUES (known, minted, 'ruling', clock_timestamp());
+			RETURN known;
+		END IF;
+	END LOOP;
+END
+$$;
+COMMENT ON FUNCTION cdp.known_identifier(cdp.identifier) IS 'The id of an identifier, normalised already; made, with a profile of its own, when it was never seen';
+
+CREATE FUNCTION cdp.pin(a cdp.identifier, b cdp.identifier, reason text) RETURNS bigint
+LANGUAGE sql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$ SELECT cdp.rule('pin', a, b, reason) $$;
+COMMENT ON FUNCTION cdp.pin(cdp.identifier, cdp.identifier, text) IS 'Rule that two identifiers are one person, whatever the evidence; returns the ruling''s id, for cdp.undo(). Applies to the past at once. Errors 22004 without a reason, 22023, 23514 when a denial or a limit stands against it, 42704';
+
+CREATE FUNCTION cdp.deny(a cdp.identifier, b cdp.identifier, reason text) RETURNS bigint
+LANGUAGE sql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$ SELECT cdp.rule('deny', a, b, reason) $$;
+COMMENT ON FUNCTION cdp.deny(cdp.identifier, cdp.identifier, text) IS 'Rule that two identifiers are not one person, whatever the evidence; returns the ruling''s id, for cdp.undo(). Applies to the past at once: a profile that has both is split, and each part gets the id back that it had. Errors 22004 without a reason, 22023, 23514 when a pin says the opposite, 42704';
+
+CREATE FUNCTION cdp.undo(ruling_id bigint) RETURNS void
+LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	ruled cdp.ruling;
+	ids bigint[];
+BEGIN
+	PERFORM cdp.require_init();
+	LOCK TABLE cdp.ruling IN SHARE ROW EXCLUSIVE MODE;
+	SELECT r.* INTO ruled FROM cdp.ruling r WHERE r.ruling_id = undo.ruling_id;
+	IF NOT FOUND OR ruled.undone_at IS NOT NULL THEN
+		RAISE EXCEPTION 'ruling % does not exist or is undone already', ruling_id USING ERRCODE = 'undefined_object',
+			HINT = 'See the table cdp.ruling.';
+	END IF;
+	UPDATE cdp.ruling r SET undone_at = clock_timestamp(), undone_by = current_user WHERE r.ruling_id = undo.ruling_id;
+	SELECT array_agg(i.identifier_id ORDER BY e.ord) INTO ids FROM unnest(ARRAY[ruled.a, ruled.b]) WITH ORDINALITY e (id, ord)
+	JOIN cdp.identity i ON i.namespace = cdp.namespace(e.id) AND i.value = cdp.value(e.id);
+	IF ids IS NULL THEN
+		RETURN;
+	END IF;
+	IF ruled.kind = 'pin' THEN
+		DELETE FROM cdp.link l WHERE l.identifier_a = ids[1] AND l.identifier_b = ids[2] AND l.event_count = 0;
+	END IF;
+	PERFORM cdp.reconsider(ids);
+END
+$$;
+COMMENT ON FUNCTION cdp.undo(bigint) IS 'Undo a ruling, as if it had never been made; profiles get the ids back that they had before it. Error 42704';
+
 CREATE FUNCTION cdp.connected_components(query text) RETURNS TABLE (node bigint, component bigint)
 AS 'MODULE_PATHNAME', 'cdp_connected_components' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1000000 COST 1000000;
 COMMENT ON FUNCTION cdp.connected_components(text) IS 'What belongs together, on any query; needs no cdp.init(). The query yields the two ends of each edge, integers; a null end makes a node that stands alone. Returns each node once with the first node seen of its component. Streams the query; takes about 25 bytes a node. Errors 22004, 42601, 42804, 54000';
@@ -65,8 +220,8 @@ BEGIN
 		value text COLLATE "C" NOT NULL,
 		profile_id bigint NOT NULL,
 		minted_profile_id bigint,
-		first_seen_at timestamptz NOT NULL,
-		last_seen_at timestamptz NOT NULL,
+		first_seen_at timestamptz,
+		last_seen_at timestamptz,
 		event_count bigint NOT NULL,
 		CONSTRAINT identity_namespace_value_key UNIQUE (namespace, value)
 	) WITH (fillfactor = 80);
@@ -78,8 +233,8 @@ BEGIN
 	CREATE TABLE IF NOT EXISTS cdp.link (
 		identifier_a bigint NOT NULL,
 		identifier_b bigint NOT NULL,
-		first_seen_at timestamptz NOT NULL,
-		last_seen_at timestamptz NOT NULL,
+		first_seen_at timestamptz,
+		last_seen_at timestamptz,
 		event_count bigint NOT NULL,
 		status text NOT NULL DEFAULT 'accepted'
 			CONSTRAINT link_status_check CHECK (status IN ('accepted', 'redundant', 'rejected')),
@@ -94,12 +249,26 @@ BEGIN
 		identifier_id bigint NOT NULL,
 		from_profile_id bigint,
 		to_profile_id bigint NOT NULL,
-		cause text NOT NULL CONSTRAINT identity_change_cause_check CHECK (cause IN ('seen', 'merge', 'split')),
+		cause text NOT NULL CONSTRAINT identity_change_cause_check CHECK (cause IN ('seen', 'merge', 'split', 'ruling')),
 		actor text NOT NULL DEFAULT current_user,
 		changed_at timestamptz NOT NULL
 	);
 	CREATE INDEX IF NOT EXISTS identity_change_identifier_id_idx ON cdp.identity_change (identifier_id, changed_at);
 	COMMENT ON TABLE cdp.identity_change IS 'Every move of an identifier from one profile to another, in transaction time; append-only';
+
+	CREATE TABLE IF NOT EXISTS cdp.ruling (
+		ruling_id bigint NOT NULL GENERATED BY DEFAULT AS IDENTITY CONSTRAINT ruling_pkey PRIMARY KEY,
+		kind text NOT NULL CONSTRAINT ruling_kind_check CHECK (kind IN ('pin', 'deny')),
+		a cdp.identifier NOT NULL,
+		b cdp.identifier NOT NULL,
+		reason text NOT NULL,
+		actor text NOT NULL DEFAULT current_user,
+		ruled_at timestamptz NOT NULL DEFAULT now(),
+		undone_at timestamptz,
+		undone_by text
+	);
+	CREATE INDEX IF NOT EXISTS ruling_a_idx ON cdp.ruling (a) WHERE undone_at IS NULL;
+	COMMENT ON TABLE cdp.ruling IS 'What stewards ruled: pins (these two are one person) and denials (these two are not), the stronger identifier first; never deleted, undone instead';
 
 	CREATE OR REPLACE VIEW cdp.identifiers AS
 		SELECT namespace, value, profile_id, first_seen_at, last_seen_at, event_count FROM cdp.identity;

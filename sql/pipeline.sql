@@ -31,6 +31,14 @@ AS $$
 $$;
 COMMENT ON FUNCTION cdp.ingest(jsonb, text, timestamptz) IS 'As cdp.ingest(text, text, timestamptz), for a payload that is jsonb already';
 
+CREATE FUNCTION cdp.reconsider(
+	identifier_ids bigint[], OUT merges bigint, OUT splits bigint, OUT entered bigint, OUT exited bigint
+)
+AS 'MODULE_PATHNAME', 'cdp_reconsider' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan SET jit = off -- as cdp.process()
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off;
+COMMENT ON FUNCTION cdp.reconsider(bigint[]) IS 'Resolve the components of identifiers again, after a ruling changed, and bring everything that follows up to date in this transaction. Called by cdp.pin(), cdp.deny() and cdp.undo()';
+
 CREATE FUNCTION cdp.maintain() RETURNS TABLE (task text, done bigint)
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
@@ -72,7 +80,7 @@ BEGIN
 		LEFT JOIN cdp.identity i ON i.namespace = m.namespace COLLATE "C" AND i.value = m.value COLLATE "C";
 
 	part := 'identifiers';
-	SELECT count(*), count(*) FILTER (WHERE (i.first_seen_at, i.last_seen_at, i.event_count) IS DISTINCT FROM (d.f, d.l, d.n))
+	SELECT count(*), count(*) FILTER (WHERE (i.first_seen_at, i.last_seen_at, i.event_count) IS DISTINCT FROM (d.f, d.l, coalesce(d.n, 0)))
 	INTO checked, differences
 	FROM (SELECT m.identifier_id, min(m.occurred_at) AS f, max(m.occurred_at) AS l, count(*) AS n
 		FROM pg_temp.cdp_mention m GROUP BY m.identifier_id) d
@@ -85,7 +93,7 @@ BEGIN
 	RETURN NEXT;
 
 	part := 'links';
-	SELECT count(*), count(*) FILTER (WHERE (k.first_seen_at, k.last_seen_at, k.event_count) IS DISTINCT FROM (d.f, d.l, d.n)
+	SELECT count(*), count(*) FILTER (WHERE (k.first_seen_at, k.last_seen_at, k.event_count) IS DISTINCT FROM (d.f, d.l, coalesce(d.n, 0))
 		OR (k.status, k.reason) IS DISTINCT FROM (j.status, j.reason))
 	INTO checked, differences
 	FROM (

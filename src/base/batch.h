@@ -137,6 +137,7 @@ typedef struct CdpBatch
 	TimestampTz now;
 	int max;								/* payloads to claim at most */
 	const struct CdpNamespaces *namespaces; /* the rules in force */
+	bool reconsiders; /* no messages: the identifiers' components are to be resolved again, for a ruling changed */
 
 	CdpPayload *payloads;
 	int n_payloads;

@@ -257,7 +257,7 @@ store_sightings(CdpBatch *batch)
 	{
 		const CdpBatchIdentifier *id = &batch->identifiers[i];
 
-		if (id->is_new)
+		if (id->is_new || id->event_count == 0)
 			continue;
 		cdp_column_add(columns[0], Int64GetDatum(id->identifier_id));
 		cdp_column_add(columns[1], TimestampTzGetDatum(id->first_seen_at));
@@ -312,7 +312,7 @@ choose_components(CdpBatch *batch, const Place *places, int64 *components)
 	}
 	for (int i = 0; i < n; i++)
 	{
-		if (batch->identifiers[i].is_new || places[i].is_disputed)
+		if (batch->reconsiders || batch->identifiers[i].is_new || places[i].is_disputed)
 			is_open[find_root(parent, i)] = true;
 	}
 	for (int i = 0; i < n; i++)

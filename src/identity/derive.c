@@ -18,6 +18,13 @@ CDP_QUERY(read_all_nodes, "SELECT identifier_id, namespace, value FROM cdp.ident
 CDP_QUERY(read_all_links,
 		  "SELECT identifier_a, identifier_b, first_seen_at, last_seen_at, event_count FROM cdp.link", "");
 
+CDP_QUERY(read_all_rulings,
+		  "SELECT r.kind = 'pin', i.identifier_id, j.identifier_id FROM cdp.ruling r "
+		  "JOIN cdp.identity i ON i.namespace = cdp.namespace(r.a) AND i.value = cdp.value(r.a) "
+		  "JOIN cdp.identity j ON j.namespace = cdp.namespace(r.b) AND j.value = cdp.value(r.b) "
+		  "WHERE r.undone_at IS NULL",
+		  "");
+
 typedef struct Graph
 {
 	CdpNode *nodes;
@@ -25,6 +32,8 @@ typedef struct Graph
 	int n_nodes;
 	CdpGraphLink *links;
 	int n_links;
+	CdpDenial *denials;
+	int n_denials;
 	HTAB *by_id;
 } Graph;
 
@@ -83,7 +92,33 @@ read_links(Graph *g)
 		link->first_seen_at = cdp_result_int64(row, 3, 0);
 		link->last_seen_at = cdp_result_int64(row, 4, 0);
 		link->event_count = cdp_result_int64(row, 5, 0);
+		cdp_link_without_evidence(link);
 		g->n_links++;
+	}
+	cdp_done();
+}
+
+static void
+read_rulings(Graph *g)
+{
+	uint64 rows = cdp_run(&read_all_rulings, NULL, NULL);
+
+	g->denials = palloc(sizeof(CdpDenial) * (Size) (rows + 1));
+	g->n_denials = 0;
+	for (uint64 row = 0; row < rows; row++)
+	{
+		bool isnull;
+		int a = node_of(g, cdp_result_int64(row, 2, 0));
+		int b = node_of(g, cdp_result_int64(row, 3, 0));
+
+		if (!DatumGetBool(cdp_result_datum(row, 1, &isnull)))
+		{
+			g->denials[g->n_denials].a = a;
+			g->denials[g->n_denials++].b = b;
+			continue;
+		}
+		for (int i = 0; i < g->n_links; i++)
+			g->links[i].is_pinned |= g->links[i].a == a && g->links[i].b == b;
 	}
 	cdp_done();
 }
@@ -100,7 +135,8 @@ derive(FunctionCallInfo fcinfo, Graph *g)
 	namespaces = cdp_namespaces_load();
 	read_nodes(g, namespaces);
 	read_links(g);
-	cdp_resolve(namespaces, g->nodes, g->n_nodes, g->links, g->n_links, NULL, 0);
+	read_rulings(g);
+	cdp_resolve(namespaces, g->nodes, g->n_nodes, g->links, g->n_links, g->denials, g->n_denials);
 }
 
 /* cdp.resolve_all() */

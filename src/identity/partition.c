@@ -21,6 +21,13 @@ CDP_QUERY(load_links,
 		  "SELECT identifier_a, identifier_b, first_seen_at, last_seen_at, event_count, status, reason FROM cdp.link "
 		  "WHERE identifier_a = ANY($1)",
 		  "int8[]");
+CDP_QUERY(count_rulings, "SELECT 1::int8 FROM cdp.ruling WHERE undone_at IS NULL LIMIT 1", "");
+CDP_QUERY(load_rulings,
+		  "SELECT r.kind = 'pin', i.identifier_id, j.identifier_id FROM unnest($1) AS k (id) "
+		  "JOIN cdp.identity i ON i.identifier_id = k.id "
+		  "JOIN cdp.ruling r ON r.a = cdp.identifier(i.namespace, i.value) AND r.undone_at IS NULL "
+		  "JOIN cdp.identity j ON j.namespace = cdp.namespace(r.b) AND j.value = cdp.value(r.b)",
+		  "int8[]");
 CDP_QUERY(mint, "SELECT nextval('cdp.profile_id_seq') FROM generate_series(1, $1)", "int8");
 CDP_QUERY(move_identifiers,
 		  "UPDATE cdp.identity i SET profile_id = k.p, minted_profile_id = k.m FROM unnest($1, $2, $3) AS k (id, p, m) "
@@ -64,6 +71,8 @@ typedef struct Partition
 	char **old_status;
 	char **old_reason;
 	int n_links;
+	CdpDenial *denials;
+	int n_denials;
 	HTAB *by_id; /* identifier_id -> node */
 	int64 *cluster_profile; /* per node that stands for a cluster */
 	int64 *component_id;	/* per node that stands for a component */
@@ -145,9 +154,47 @@ load_link_rows(Partition *p)
 		link->first_seen_at = cdp_result_int64(row, 3, 0);
 		link->last_seen_at = cdp_result_int64(row, 4, 0);
 		link->event_count = cdp_result_int64(row, 5, 0);
+		cdp_link_without_evidence(link);
 		p->old_status[p->n_links] = cdp_result_cstring(row, 6);
 		p->old_reason[p->n_links] = cdp_result_cstring(row, 7);
 		p->n_links++;
+	}
+	cdp_done();
+}
+
+/* Mark the links that a steward pinned, and list what one denied. */
+static void
+load_ruling_rows(Partition *p)
+{
+	CdpColumn *ids = cdp_column(INT8OID, p->n_nodes);
+	Datum arguments[1];
+	uint64 rows = cdp_run(&count_rulings, NULL, NULL);
+
+	cdp_done();
+	if (rows == 0)
+		return;
+	for (int i = 0; i < p->n_nodes; i++)
+		cdp_column_add(ids, Int64GetDatum(p->rows[i].identifier_id));
+	arguments[0] = cdp_column_array(ids);
+	rows = cdp_run(&load_rulings, arguments, NULL);
+	p->denials = palloc(sizeof(CdpDenial) * (Size) (rows + 1));
+	for (uint64 row = 0; row < rows; row++)
+	{
+		bool isnull;
+		bool is_pin = DatumGetBool(cdp_result_datum(row, 1, &isnull));
+		int a = node_of(p, cdp_result_int64(row, 2, 0));
+		int b = node_of(p, cdp_result_int64(row, 3, 0));
+
+		if (a < 0 || b < 0)
+			continue;
+		if (!is_pin)
+		{
+			p->denials[p->n_denials].a = a;
+			p->denials[p->n_denials++].b = b;
+			continue;
+		}
+		for (int i = 0; i < p->n_links; i++)
+			p->links[i].is_pinned |= p->links[i].a == a && p->links[i].b == b;
 	}
 	cdp_done();
 }
@@ -316,7 +363,7 @@ store_identifiers(Partition *p)
 		{
 			bool is_merge = !is_live(live, row->profile_id);
 
-			cause = is_merge ? "merge" : "split";
+			cause = p->batch->reconsiders ? "ruling" : is_merge ? "merge" : "split";
 			note_batch_move(p, moves, row->profile_id, row->new_profile_id, is_merge);
 			cdp_batch_touch(p->batch, row->profile_id);
 		}
@@ -405,7 +452,8 @@ cdp_component_resolve(CdpBatch *batch, const int64 *components, int n)
 	if (p.n_nodes == 0)
 		return;
 	load_link_rows(&p);
-	cdp_resolve(p.namespaces, p.nodes, p.n_nodes, p.links, p.n_links, NULL, 0);
+	load_ruling_rows(&p);
+	cdp_resolve(p.namespaces, p.nodes, p.n_nodes, p.links, p.n_links, p.denials, p.n_denials);
 	name_clusters(&p);
 	name_components(&p);
 	store_profiles(&p);

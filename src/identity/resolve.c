@@ -239,8 +239,11 @@ find_disputed(Graph *g)
 	}
 	for (int i = 0; i < g->n_denials; i++)
 	{
-		is_disputed[find(g, g->denials[i].a)] = true;
-		is_disputed[find(g, g->denials[i].b)] = true;
+		int root = find(g, g->denials[i].a);
+
+		/* between two components it matters only once something connects them */
+		if (root == find(g, g->denials[i].b))
+			is_disputed[root] = true;
 	}
 	for (int i = 0; i < g->n_nodes; i++)
 	{

@@ -42,6 +42,17 @@ typedef struct CdpGraphLink
 	char *reason; /* of a rejection, palloc'd: "limit user_id 2>1", "denied", "shared device" */
 } CdpGraphLink;
 
+/* A pin where no event supports it is stored with no events; the order takes it as one event at the epoch. */
+static inline void
+cdp_link_without_evidence(CdpGraphLink *link)
+{
+	if (link->event_count > 0)
+		return;
+	link->first_seen_at = link->last_seen_at =
+		((TimestampTz) (UNIX_EPOCH_JDATE - POSTGRES_EPOCH_JDATE)) * USECS_PER_DAY;
+	link->event_count = 1;
+}
+
 typedef struct CdpDenial
 {
 	int a;

@@ -25,10 +25,12 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "portability/instr_time.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 
 PG_FUNCTION_INFO_V1(cdp_process);
 PG_FUNCTION_INFO_V1(cdp_ingest);
+PG_FUNCTION_INFO_V1(cdp_reconsider);
 
 #define MAX_ROWS 1000000 /* of the inbox in one batch; its bytes are bounded too, see CDP_CLAIM_BYTES */
 
@@ -80,6 +82,17 @@ walk(CdpBatch *batch, int first_stage)
 	}
 	if (cdp_log_stage_times)
 		ereport(LOG, (errmsg("cdp batch: messages=" INT64_FORMAT " microseconds:%s", batch->received, times.data)));
+}
+
+/* The number of a stage. */
+static int
+stage_of(void (*run)(CdpBatch *batch))
+{
+	int i = 0;
+
+	while (stages[i].run != run)
+		i++;
+	return i;
 }
 
 /* Make an empty batch in a memory context of its own. */
@@ -222,4 +235,36 @@ cdp_ingest(PG_FUNCTION_ARGS)
 	values[4] = nulls[4] ? (Datum) 0 : JsonbPGetDatum(list_errors(batch));
 	MemoryContextDelete(batch->context);
 	PG_RETURN_DATUM(HeapTupleGetDatum(make_row(fcinfo, values, nulls)));
+}
+
+/* cdp.reconsider(identifier_ids): the corridor from 'resolve' on, with no message. */
+Datum
+cdp_reconsider(PG_FUNCTION_ARGS)
+{
+	CdpBatch *batch;
+	Datum *ids;
+	bool *nulls;
+	int n;
+	Datum values[4];
+	bool is_null[4] = {false};
+
+	check_ready();
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(0), INT8OID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE, &ids, &nulls, &n);
+	batch = begin_batch(1);
+	batch->reconsiders = true;
+	batch->identifiers = MemoryContextAllocZero(batch->context, sizeof(CdpBatchIdentifier) * (n + 1));
+	for (int i = 0; i < n; i++)
+	{
+		if (!nulls[i])
+			batch->identifiers[batch->n_identifiers++].identifier_id = DatumGetInt64(ids[i]);
+	}
+	SPI_connect();
+	walk(batch, stage_of(cdp_identity_resolve));
+	SPI_finish();
+	values[0] = Int64GetDatum(batch->merges);
+	values[1] = Int64GetDatum(batch->splits);
+	values[2] = Int64GetDatum(batch->entered);
+	values[3] = Int64GetDatum(batch->exited);
+	MemoryContextDelete(batch->context);
+	PG_RETURN_DATUM(HeapTupleGetDatum(make_row(fcinfo, values, is_null)));
 }
