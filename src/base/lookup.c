@@ -9,15 +9,14 @@
 #include "base/base.h"
 #include "base/lookup.h"
 #include "catalog/namespace.h"
-#include "catalog/pg_am.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/fmgroids.h"
+#include "utils/inval.h"
 #include "utils/lsyscache.h"
-#include "utils/rls.h"
 #include "utils/snapmgr.h"
 
 /* OID of a table or index of the schema cdp; an error when it does not exist. */
@@ -35,13 +34,47 @@ relation_oid(const char *name)
 	return relation;
 }
 
-bool
-cdp_lookup_needs_sql(const CdpLookupKind *kind)
-{
-	Oid table = relation_oid(kind->table);
+/*
+ * OIDs are looked up once and again after anything happened to one of the relations.  The number of the
+ * generation rises with each such event; the callback does nothing else.
+ */
+static uint64 generation = 1;
+static Oid known[32];
+static int n_known = 0;
 
-	return get_rel_relkind(table) != RELKIND_RELATION ||
-		   check_enable_rls(table, InvalidOid, true) != RLS_NONE;
+static void
+forget(Datum arg, Oid relation)
+{
+	for (int i = 0; i < n_known && relation != InvalidOid; i++)
+	{
+		if (known[i] == relation)
+			relation = InvalidOid;
+	}
+	if (relation == InvalidOid)
+	{
+		generation++;
+		n_known = 0;
+	}
+}
+
+/* Find the kind's table and index. */
+static void
+find_relations(CdpLookupKind *kind)
+{
+	static bool is_registered = false;
+
+	if (!is_registered)
+	{
+		CacheRegisterRelcacheCallback(forget, (Datum) 0);
+		is_registered = true;
+	}
+	if (n_known + 2 > (int) lengthof(known))
+		forget((Datum) 0, InvalidOid);
+	kind->table_oid = relation_oid(kind->table);
+	kind->index_oid = relation_oid(kind->index);
+	kind->generation = generation;
+	known[n_known++] = kind->table_oid;
+	known[n_known++] = kind->index_oid;
 }
 
 /* Open the index scan. */
@@ -54,7 +87,7 @@ begin_scan(CdpLookup *lookup, const CdpLookupKind *kind, const Datum *keys)
 		ScanKeyEntryInitialize(&scan_keys[i], 0, i + 1, BTEqualStrategyNumber, InvalidOid,
 							   kind->is_text ? C_COLLATION_OID : InvalidOid, kind->is_text ? F_TEXTEQ : F_INT8EQ,
 							   keys[i]);
-	lookup->index = index_open(relation_oid(kind->index), AccessShareLock);
+	lookup->index = index_open(kind->index_oid, AccessShareLock);
 	lookup->slot = table_slot_create(lookup->table, NULL);
 #if PG_VERSION_NUM >= 180000
 	lookup->scan = index_beginscan(lookup->table, lookup->index, GetActiveSnapshot(), NULL, kind->n_keys, 0);
@@ -67,19 +100,26 @@ begin_scan(CdpLookup *lookup, const CdpLookupKind *kind, const Datum *keys)
 void
 cdp_lookup_begin(CdpLookup *lookup, CdpLookupKind *kind, const Datum *keys)
 {
-	Oid table = relation_oid(kind->table);
 	AclResult acl;
 
 	memset(lookup, 0, sizeof(CdpLookup));
-	if (cdp_lookup_needs_sql(kind))
+	if (kind->generation != generation)
+		find_relations(kind);
+	lookup->table = table_open(kind->table_oid, AccessShareLock);
+	if (lookup->table->rd_rel->relkind != RELKIND_RELATION || lookup->table->rd_rel->relrowsecurity)
 	{
+		MemoryContext caller = CurrentMemoryContext;
+
+		table_close(lookup->table, AccessShareLock);
+		lookup->table = NULL;
+		SPI_connect();
+		MemoryContextSwitchTo(caller);
 		lookup->n_rows = cdp_run(&kind->by_sql, unconstify(Datum *, keys), NULL);
 		return;
 	}
-	acl = pg_class_aclcheck(table, GetUserId(), ACL_SELECT);
+	acl = pg_class_aclcheck(kind->table_oid, GetUserId(), ACL_SELECT);
 	if (acl != ACLCHECK_OK)
 		aclcheck_error(acl, OBJECT_TABLE, kind->table);
-	lookup->table = table_open(table, AccessShareLock);
 	begin_scan(lookup, kind, keys);
 }
 
@@ -116,7 +156,10 @@ cdp_lookup_end(CdpLookup *lookup)
 {
 	if (lookup->scan == NULL)
 	{
-		cdp_done();
+		MemoryContext caller = CurrentMemoryContext;
+
+		SPI_finish();
+		MemoryContextSwitchTo(caller);
 		return;
 	}
 	index_endscan(lookup->scan);

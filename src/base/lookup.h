@@ -26,12 +26,15 @@ typedef struct CdpLookupKind
 	int n_keys;
 	bool is_text; /* the keys are text, else bigint */
 	CdpQuery by_sql; /* SELECT * FROM cdp.<table> WHERE .. ORDER BY the index's columns */
+	uint64 generation; /* of the OIDs, see lookup.c */
+	Oid table_oid;
+	Oid index_oid;
 } CdpLookupKind;
 
 /* A kind of lookup, written as an initialiser; its condition as SQL with qualified operators. */
 #define CDP_LOOKUP(table, index, n, is_text, where, order, types)                                                            \
 	{                                                                                                                  \
-		table, index, n, is_text, {"SELECT * FROM cdp." table " WHERE " where " ORDER BY " order, types}              \
+		table, index, n, is_text, {"SELECT * FROM cdp." table " WHERE " where " ORDER BY " order, types}, 0, 0, 0     \
 	}
 
 typedef struct CdpLookup
@@ -44,8 +47,7 @@ typedef struct CdpLookup
 	uint64 n_rows;
 } CdpLookup;
 
-/* SPI must be connected only if by_sql may be needed; cdp_lookup_needs_sql() tells. */
-extern bool cdp_lookup_needs_sql(const CdpLookupKind *kind);
+/* Lookups by SQL connect SPI between begin and end; so lookups must end in the reverse order of their beginning. */
 extern void cdp_lookup_begin(CdpLookup *lookup, CdpLookupKind *kind, const Datum *keys);
 extern bool cdp_lookup_next(CdpLookup *lookup);
 extern Datum cdp_lookup_value(CdpLookup *lookup, const char *column, bool *isnull); /* good until the next row */

@@ -157,9 +157,7 @@ cdp_message_identifiers(PG_FUNCTION_ARGS)
 		elog(ERROR, "jsonb gave invalid JSON");
 	message.json = cdp_json_root(&json);
 	message.envelope.node = CDP_JSON_NONE;
-	SPI_connect();
 	namespaces = cdp_namespaces_load();
-	SPI_finish();
 	n = cdp_identifier_extract(namespaces, &message, found, &is_present);
 	for (int i = 0; i < n; i++)
 	{

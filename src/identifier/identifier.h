@@ -96,7 +96,7 @@ typedef struct CdpNamespaces
 	int n_blocked;
 } CdpNamespaces;
 
-/* The rules in force; SPI must be connected. Good until the next call in this session. */
+/* The rules in force. Good until the next call in this session. */
 extern CdpNamespaces *cdp_namespaces_load(void);
 extern int cdp_namespace_find(const CdpNamespaces *namespaces, const char *name, int length); /* -1: none */
 

@@ -173,7 +173,9 @@ cdp_namespaces_load(void)
 	fresh = AllocSetContextCreate(TopMemoryContext, "cdp identifier rules", ALLOCSET_SMALL_SIZES);
 	rules_relation = namespace_relation();
 	rules_are_valid = true; /* an invalidation that comes while reading clears it again */
-	old = MemoryContextSwitchTo(fresh);
+	old = CurrentMemoryContext;
+	SPI_connect();
+	MemoryContextSwitchTo(fresh);
 	PG_TRY();
 	{
 		read = read_rules();
@@ -185,6 +187,7 @@ cdp_namespaces_load(void)
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
+	SPI_finish();
 	MemoryContextSwitchTo(old);
 	if (rules_context != NULL)
 		MemoryContextDelete(rules_context);
@@ -286,8 +289,6 @@ load_for(CdpIdentifier *id, int *index)
 {
 	CdpNamespaces *namespaces;
 
-	cdp_require_init();
-	SPI_connect();
 	namespaces = cdp_namespaces_load();
 	*index = cdp_namespace_find(namespaces, id->data, id->namespace_length);
 	if (*index < 0)
@@ -301,7 +302,6 @@ Datum
 cdp_normalize(PG_FUNCTION_ARGS)
 {
 	CdpIdentifier *id = PG_GETARG_IDENTIFIER_P(0);
-	MemoryContext caller = CurrentMemoryContext;
 	CdpIdentifier *result = NULL;
 	CdpNamespaces *namespaces;
 	const char *value;
@@ -312,13 +312,7 @@ cdp_normalize(PG_FUNCTION_ARGS)
 	value = cdp_identifier_normalize(&namespaces->items[index], cdp_identifier_value(id),
 									 cdp_identifier_value_length(id), &length);
 	if (value != NULL)
-	{
-		MemoryContext old = MemoryContextSwitchTo(caller);
-
 		result = cdp_identifier_make(id->data, id->namespace_length, value, length);
-		MemoryContextSwitchTo(old);
-	}
-	SPI_finish();
 	if (result == NULL)
 		PG_RETURN_NULL();
 	PG_RETURN_POINTER(result);
@@ -338,6 +332,5 @@ cdp_is_blocked(PG_FUNCTION_ARGS)
 	value = cdp_identifier_normalize(&namespaces->items[index], cdp_identifier_value(id),
 									 cdp_identifier_value_length(id), &length);
 	is_blocked = value == NULL || !cdp_identifier_is_eligible(namespaces, index, value, length);
-	SPI_finish();
 	PG_RETURN_BOOL(is_blocked);
 }

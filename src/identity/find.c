@@ -78,11 +78,8 @@ cdp_identity_follow(int64 profile_id)
 Datum
 cdp_profile_id_of(PG_FUNCTION_ARGS)
 {
-	int64 profile_id;
+	int64 profile_id = cdp_identity_find(PG_GETARG_IDENTIFIER_P(0));
 
-	SPI_connect();
-	profile_id = cdp_identity_find(PG_GETARG_IDENTIFIER_P(0));
-	SPI_finish();
 	if (profile_id == 0)
 		PG_RETURN_NULL();
 	PG_RETURN_INT64(profile_id);
@@ -92,11 +89,8 @@ cdp_profile_id_of(PG_FUNCTION_ARGS)
 Datum
 cdp_profile_id_now(PG_FUNCTION_ARGS)
 {
-	int64 profile_id;
+	int64 profile_id = cdp_identity_follow(PG_GETARG_INT64(0));
 
-	SPI_connect();
-	profile_id = cdp_identity_follow(PG_GETARG_INT64(0));
-	SPI_finish();
 	if (profile_id == 0)
 		PG_RETURN_NULL();
 	PG_RETURN_INT64(profile_id);

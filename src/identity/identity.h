@@ -22,11 +22,11 @@ extern void cdp_identity_resolve(CdpBatch *batch);
 
 /*
  * The key (namespace and value, as text) under which an identifier is stored; false when its normal form is
- * empty. An error when there is no such namespace. SPI must be connected.
+ * empty. An error when there is no such namespace.
  */
 extern bool cdp_identity_key(const CdpIdentifier *id, Datum *key);
 
-/* The profile of an identifier, and the live profile that an id stands for; 0: none. SPI must be connected. */
+/* The profile of an identifier, and the live profile that an id stands for; 0: none. */
 extern int64 cdp_identity_find(const CdpIdentifier *id);
 extern int64 cdp_identity_follow(int64 profile_id);
 

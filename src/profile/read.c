@@ -183,16 +183,12 @@ make_document(int64 profile_id)
 	return JsonbValueToJsonb(pushJsonbValue(&d.state, WJB_END_OBJECT, NULL));
 }
 
-/* The document of a profile, made in the caller's memory; a null of SQL if there is none. */
+/* The document of a profile; a null of SQL if there is none. */
 static Datum
-return_document(FunctionCallInfo fcinfo, int64 profile_id, MemoryContext caller)
+return_document(FunctionCallInfo fcinfo, int64 profile_id)
 {
-	Jsonb *document = NULL;
+	Jsonb *document = profile_id == 0 ? NULL : make_document(profile_id);
 
-	MemoryContextSwitchTo(caller);
-	if (profile_id != 0)
-		document = make_document(profile_id);
-	SPI_finish();
 	if (document == NULL)
 		PG_RETURN_NULL();
 	PG_RETURN_JSONB_P(document);
@@ -201,17 +197,11 @@ return_document(FunctionCallInfo fcinfo, int64 profile_id, MemoryContext caller)
 Datum
 cdp_profile_by_identifier(PG_FUNCTION_ARGS)
 {
-	MemoryContext caller = CurrentMemoryContext;
-
-	SPI_connect(); /* for rules not read yet, and tables with row-level security */
-	return return_document(fcinfo, cdp_identity_find(PG_GETARG_IDENTIFIER_P(0)), caller);
+	return return_document(fcinfo, cdp_identity_find(PG_GETARG_IDENTIFIER_P(0)));
 }
 
 Datum
 cdp_profile_by_id(PG_FUNCTION_ARGS)
 {
-	MemoryContext caller = CurrentMemoryContext;
-
-	SPI_connect();
-	return return_document(fcinfo, cdp_identity_follow(PG_GETARG_INT64(0)), caller);
+	return return_document(fcinfo, cdp_identity_follow(PG_GETARG_INT64(0)));
 }
