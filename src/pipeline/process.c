@@ -20,6 +20,8 @@
 #include "segment/segment.h"
 
 #include "access/htup_details.h"
+#include "access/transam.h"
+#include "access/xact.h"
 #include "access/xlog.h"
 #include "catalog/pg_type.h"
 #include "funcapi.h"
@@ -27,11 +29,13 @@
 #include "portability/instr_time.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/resowner.h"
 
 PG_FUNCTION_INFO_V1(cdp_process);
 PG_FUNCTION_INFO_V1(cdp_ingest);
 PG_FUNCTION_INFO_V1(cdp_reconsider);
 
+#define MAX_TRIES 5 /* of a batch that gets into a deadlock */
 #define MAX_ROWS 1000000 /* of the inbox in one batch; its bytes are bounded too, see CDP_CLAIM_BYTES */
 
 typedef struct Stage
@@ -108,6 +112,55 @@ begin_batch(int max)
 	return batch;
 }
 
+/* A payload that comes by cdp.ingest(); text NULL: the batch claims its own. */
+typedef struct Delivery
+{
+	char *text;
+	char *source;
+	TimestampTz received_at;
+} Delivery;
+
+/*
+ * Walk a new batch in a subtransaction; NULL when that ended in a deadlock.
+ *
+ * One call takes its locks in the order that all keep.  A transaction of several calls begins the order again with
+ * each of them, so two such transactions can wait for each other, and whoever PostgreSQL picks to give way, also a
+ * bystander, gets here: its part is taken back, its locks with it, and the caller tries again or defers the message.
+ */
+static CdpBatch *
+try_walk(int max, const Delivery *delivery, bool is_last_try)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	int level = GetCurrentTransactionNestLevel();
+	CdpBatch *volatile batch = NULL;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(caller);
+	PG_TRY();
+	{
+		batch = begin_batch(max);
+		if (delivery->text != NULL)
+			cdp_event_take(batch, delivery->text, strlen(delivery->text), delivery->source, delivery->received_at);
+		walk(batch, delivery->text == NULL ? stage_of(cdp_event_claim) : stage_of(cdp_event_parse));
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		if (is_last_try || geterrcode() != ERRCODE_T_R_DEADLOCK_DETECTED)
+			PG_RE_THROW();
+		MemoryContextSwitchTo(caller);
+		FlushErrorState();
+		while (GetCurrentTransactionNestLevel() > level) /* stages have subtransactions of their own */
+			RollbackAndReleaseCurrentSubTransaction();
+		batch = NULL;
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(caller);
+	CurrentResourceOwner = owner;
+	return batch;
+}
+
 /* What must hold before anything is processed. */
 static void
 check_ready(void)
@@ -133,20 +186,21 @@ Datum
 cdp_process(PG_FUNCTION_ARGS)
 {
 	int max = PG_GETARG_INT32(0);
+	Delivery none = {NULL};
+	MemoryContext caller = CurrentMemoryContext;
 	Datum values[8];
 	bool nulls[8] = {false};
-	CdpBatch *batch;
+	CdpBatch *batch = NULL;
 
 	if (max < 1)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("max must be at least 1"),
 						errhint("It is the number of inbox rows to take at most; leave it out for 10000.")));
 	check_ready();
-	batch = begin_batch(Min(max, MAX_ROWS));
 	SPI_connect();
 	cdp_run(&lock_consumer, NULL, NULL);
 	cdp_done();
-	walk(batch, 0);
-	SPI_finish();
+	for (int i = 1; batch == NULL; i++)
+		batch = try_walk(Min(max, MAX_ROWS), &none, i == MAX_TRIES);
 
 	values[0] = Int64GetDatum(batch->received);
 	values[1] = Int64GetDatum(batch->n_messages);
@@ -156,7 +210,8 @@ cdp_process(PG_FUNCTION_ARGS)
 	values[5] = Int64GetDatum(batch->splits);
 	values[6] = Int64GetDatum(batch->entered);
 	values[7] = Int64GetDatum(batch->exited);
-	MemoryContextDelete(batch->context);
+	SPI_finish();
+	MemoryContextSwitchTo(caller);
 	PG_RETURN_DATUM(HeapTupleGetDatum(make_row(fcinfo, values, nulls)));
 }
 
@@ -191,49 +246,82 @@ list_errors(const CdpBatch *batch)
 	return JsonbValueToJsonb(result);
 }
 
+/* Leave a delivery in the inbox. */
+static void
+store(const Delivery *delivery)
+{
+	Datum arguments[3] = {TimestampTzGetDatum(delivery->received_at), CStringGetTextDatum(delivery->source),
+						  CStringGetTextDatum(delivery->text)};
+
+	cdp_run(&store_payload, arguments, NULL);
+	cdp_done();
+}
+
+/* Process a delivery; NULL: it had to give way to another transaction and waits in the inbox. */
+static CdpBatch *
+take(const Delivery *delivery)
+{
+	static TransactionId last = InvalidTransactionId; /* the last transaction of this session that came here */
+	TransactionId current = GetTopTransactionIdIfAny();
+	int tries = TransactionIdIsValid(current) && current == last ? 1 : MAX_TRIES;
+	CdpBatch *batch = NULL;
+
+	/* what earlier calls of the transaction have locked stays locked: trying again would only wait again */
+	for (int i = 0; i < tries && batch == NULL; i++)
+		batch = try_walk(1, delivery, false);
+	if (batch == NULL)
+		store(delivery);
+	last = GetTopTransactionIdIfAny();
+	return batch;
+}
+
+/* What cdp.ingest() was called with. */
+static void
+read_delivery(FunctionCallInfo fcinfo, Delivery *delivery)
+{
+	if (PG_ARGISNULL(0))
+		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("payload must not be null")));
+	delivery->text = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	delivery->source = PG_ARGISNULL(1) ? pstrdup("default") : text_to_cstring(PG_GETARG_TEXT_PP(1));
+	if (*delivery->source == '\0' || strlen(delivery->source) > CDP_MAX_NAMESPACE_BYTES)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_NAME), errmsg("invalid name for a source"),
+						errhint("A source's name has 1 to %d bytes.", CDP_MAX_NAMESPACE_BYTES)));
+	delivery->received_at = PG_ARGISNULL(2) ? cdp_now() : PG_GETARG_TIMESTAMPTZ(2);
+}
+
 /* cdp.ingest(payload, source, received_at) */
 Datum
 cdp_ingest(PG_FUNCTION_ARGS)
 {
-	CdpBatch *batch;
-	TimestampTz received_at;
-	char *payload;
-	char *source;
+	static const CdpRejection deferred = {
+		.reason = "deferred", .detail = "two transactions waited for each other; cdp.process() will take the message"};
+	MemoryContext caller = CurrentMemoryContext;
+	CdpBatch nothing = {0};
+	CdpBatch *batch = &nothing;
+	Delivery delivery;
 	Datum values[5];
 	bool nulls[5] = {false};
 
-	if (PG_ARGISNULL(0))
-		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("payload must not be null")));
 	check_ready();
-	payload = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	source = PG_ARGISNULL(1) ? pstrdup("default") : text_to_cstring(PG_GETARG_TEXT_PP(1));
-	if (*source == '\0' || strlen(source) > CDP_MAX_NAMESPACE_BYTES)
-		ereport(ERROR, (errcode(ERRCODE_INVALID_NAME), errmsg("invalid name for a source"),
-						errhint("A source's name has 1 to %d bytes.", CDP_MAX_NAMESPACE_BYTES)));
-	batch = begin_batch(1);
-	received_at = PG_ARGISNULL(2) ? batch->now : PG_GETARG_TIMESTAMPTZ(2);
+	read_delivery(fcinfo, &delivery);
 	SPI_connect();
-	if (cdp_process_immediately)
+	if (!cdp_process_immediately)
+		store(&delivery);
+	else if ((batch = take(&delivery)) == NULL)
 	{
-		cdp_event_take(batch, payload, strlen(payload), source, received_at);
-		walk(batch, 1);
+		batch = &nothing;
+		batch->rejections = unconstify(CdpRejection *, &deferred);
+		batch->n_rejections = 1;
 	}
-	else
-	{
-		Datum arguments[3] = {TimestampTzGetDatum(received_at), CStringGetTextDatum(source), PG_GETARG_DATUM(0)};
-
-		cdp_run(&store_payload, arguments, NULL);
-		cdp_done();
-	}
-	SPI_finish();
-
+	MemoryContextSwitchTo(caller);
 	values[0] = Int64GetDatum(batch->received);
 	values[1] = Int64GetDatum(batch->n_messages);
 	values[2] = Int64GetDatum(batch->duplicates);
 	values[3] = Int64GetDatum(batch->rejected);
 	nulls[4] = batch->n_rejections == 0;
 	values[4] = nulls[4] ? (Datum) 0 : JsonbPGetDatum(list_errors(batch));
-	MemoryContextDelete(batch->context);
+	SPI_finish();
+	MemoryContextSwitchTo(caller);
 	PG_RETURN_DATUM(HeapTupleGetDatum(make_row(fcinfo, values, nulls)));
 }
 
