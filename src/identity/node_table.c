@@ -40,11 +40,7 @@ cdp_node_table_init(CdpNodeTable *table, bool is_by_value, int16 typlen, FmgrInf
 		table->values = palloc(sizeof(Datum) * table->capacity);
 		/* values are never freed one by one, so they stand side by side */
 		table->values_context = GenerationContextCreate(CurrentMemoryContext, "cdp identity nodes",
-#if PG_VERSION_NUM >= 150000
 														0, 1024 * 1024, 1024 * 1024);
-#else
-														1024 * 1024);
-#endif
 	}
 }
 
