@@ -112,13 +112,35 @@ begin_batch(int max)
 	return batch;
 }
 
-/* A payload that comes by cdp.ingest(); text NULL: the batch claims its own. */
+/* What a batch begins with: a payload (of cdp.ingest()), identifiers (of cdp.reconsider()), or else it claims its own. */
 typedef struct Delivery
 {
 	char *text;
 	char *source;
 	TimestampTz received_at;
+	const int64 *identifier_ids;
+	int n_identifiers;
 } Delivery;
+
+/* Fill a batch with what was delivered; returns the stage at which it begins. */
+static int
+deliver(CdpBatch *batch, const Delivery *delivery)
+{
+	if (delivery->text != NULL)
+	{
+		cdp_event_take(batch, delivery->text, strlen(delivery->text), delivery->source, delivery->received_at);
+		return stage_of(cdp_event_parse);
+	}
+	if (delivery->identifier_ids == NULL)
+		return stage_of(cdp_event_claim);
+	batch->reconsiders = true;
+	batch->n_identifiers = delivery->n_identifiers;
+	batch->identifiers =
+		MemoryContextAllocZero(batch->context, sizeof(CdpBatchIdentifier) * (delivery->n_identifiers + 1));
+	for (int i = 0; i < delivery->n_identifiers; i++)
+		batch->identifiers[i].identifier_id = delivery->identifier_ids[i];
+	return stage_of(cdp_identity_resolve);
+}
 
 /*
  * Walk a new batch in a subtransaction; NULL when that ended in a deadlock.
@@ -140,19 +162,23 @@ try_walk(int max, const Delivery *delivery, bool is_last_try)
 	PG_TRY();
 	{
 		batch = begin_batch(max);
-		if (delivery->text != NULL)
-			cdp_event_take(batch, delivery->text, strlen(delivery->text), delivery->source, delivery->received_at);
-		walk(batch, delivery->text == NULL ? stage_of(cdp_event_claim) : stage_of(cdp_event_parse));
+		walk(batch, deliver(batch, delivery));
 		ReleaseCurrentSubTransaction();
 	}
 	PG_CATCH();
 	{
-		if (is_last_try || geterrcode() != ERRCODE_T_R_DEADLOCK_DETECTED)
-			PG_RE_THROW();
+		ErrorData *error;
+
+		/* stages have subtransactions of their own; who called must find itself in the one it called from */
 		MemoryContextSwitchTo(caller);
+		error = CopyErrorData();
 		FlushErrorState();
-		while (GetCurrentTransactionNestLevel() > level) /* stages have subtransactions of their own */
+		while (GetCurrentTransactionNestLevel() > level)
 			RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(caller);
+		CurrentResourceOwner = owner;
+		if (is_last_try || error->sqlerrcode != ERRCODE_T_R_DEADLOCK_DETECTED)
+			ReThrowError(error);
 		batch = NULL;
 	}
 	PG_END_TRY();
@@ -329,30 +355,32 @@ cdp_ingest(PG_FUNCTION_ARGS)
 Datum
 cdp_reconsider(PG_FUNCTION_ARGS)
 {
+	MemoryContext caller = CurrentMemoryContext;
+	Delivery delivery = {NULL};
 	CdpBatch *batch;
-	Datum *ids;
+	Datum *elements;
+	int64 *ids;
 	bool *nulls;
 	int n;
 	Datum values[4];
 	bool is_null[4] = {false};
 
 	check_ready();
-	deconstruct_array(PG_GETARG_ARRAYTYPE_P(0), INT8OID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE, &ids, &nulls, &n);
-	batch = begin_batch(1);
-	batch->reconsiders = true;
-	batch->identifiers = MemoryContextAllocZero(batch->context, sizeof(CdpBatchIdentifier) * (n + 1));
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(0), INT8OID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE, &elements, &nulls, &n);
+	ids = palloc(sizeof(int64) * (n + 1));
 	for (int i = 0; i < n; i++)
 	{
 		if (!nulls[i])
-			batch->identifiers[batch->n_identifiers++].identifier_id = DatumGetInt64(ids[i]);
+			ids[delivery.n_identifiers++] = DatumGetInt64(elements[i]);
 	}
+	delivery.identifier_ids = ids;
 	SPI_connect();
-	walk(batch, stage_of(cdp_identity_resolve));
-	SPI_finish();
+	batch = try_walk(1, &delivery, true);
 	values[0] = Int64GetDatum(batch->merges);
 	values[1] = Int64GetDatum(batch->splits);
 	values[2] = Int64GetDatum(batch->entered);
 	values[3] = Int64GetDatum(batch->exited);
-	MemoryContextDelete(batch->context);
+	SPI_finish();
+	MemoryContextSwitchTo(caller);
 	PG_RETURN_DATUM(HeapTupleGetDatum(make_row(fcinfo, values, is_null)));
 }
