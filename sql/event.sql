@@ -36,9 +36,9 @@ BEGIN
 	WHILE month <= last_at AT TIME ZONE 'UTC' LOOP
 		partition_name := table_name || to_char(month, '"_"YYYY"_"MM');
 		IF to_regclass('cdp.' || quote_ident(partition_name)) IS NULL THEN
-			-- one at a time; who waited finds it made
+			-- one at a time; who waited finds it made, by a query with a snapshot of its own: the catalog cache may still say no
 			PERFORM pg_advisory_xact_lock(hashtext('cdp.make_partitions'), hashtext(table_name));
-			IF to_regclass('cdp.' || quote_ident(partition_name)) IS NULL THEN
+			IF NOT EXISTS (SELECT FROM pg_class c WHERE c.relname = partition_name AND c.relnamespace = 'cdp'::regnamespace) THEN
 				-- attaching lets readers and writers of the table go on, unlike CREATE TABLE .. PARTITION OF
 				EXECUTE format('CREATE TABLE cdp.%I (LIKE cdp.%I INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING STORAGE)',
 					partition_name, table_name);

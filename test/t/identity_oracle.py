@@ -2,12 +2,13 @@
 """Compare who is who with the oracle of specs/identity.md on random streams of messages.
 
 usage: identity_oracle.py [psql command and arguments]      (default: $PSQL, else psql)
-       STREAMS=520 SEED=1 in the environment change what is tried.
+       STREAMS=500 SEED=1 in the environment change what is tried.
 
 The database must have the extension; everything else is made here, and nothing of another run is in the way.
 Each stream goes in several times, each time as people of their own (values are prefixed), in another order and
 by another way: one call a message, one envelope, the inbox in small batches, the inbox in one batch with other
-streams, repeated messages, and from several sessions at once.  Streams come in groups that share their rules.
+streams, repeated messages, from several sessions at once, with a steward's pins and denials at any time in
+between, and with such rulings that are undone again.  Streams come in groups that share their rules.
 All ways must give the oracle's partition and its rejected links with their reasons; accepted links must be a
 forest that spans each cluster, and no link's evidence or judgement may depend on the way.
 Exits 1 with the smallest differing case.
@@ -17,7 +18,7 @@ from collections import defaultdict
 from pathlib import Path
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared"
-WAYS = ["calls", "reversed", "envelope", "batches", "batch", "repeated", "sessions"]
+WAYS = ["calls", "reversed", "envelope", "inbox", "mixed", "again", "sessions", "undone", "ruled"]
 STREAMS_A_GROUP = 30
 SESSIONS = 4
 RUN = f"r{os.getpid()}x"
@@ -49,6 +50,12 @@ def random_stream(oracle, r, rules):
         return [[m, t, ids] for m, t, ids in oracle.random_stream(r)[1]]
     pool = [[n, f"{n[0]}{i}"] for n, k in (("user_id", 4), ("email", 5), ("phone", 3), ("device_id", 3), ("anonymous_id", 6)) for i in range(k)]
     return [[f"m{i}", r.randrange(r.choice([3, 12])), r.sample(pool, r.choice([1, 2, 2, 2, 3, 4]))] for i in range(r.randrange(8, 40))]
+
+
+def random_rulings(r, events):
+    """What a steward says of it: [kind, a, b], now and then of somebody never seen."""
+    pool = sorted({tuple(n) for _, _, ids in events for n in ids} | {("user_id", "u9"), ("email", "e9")})
+    return [[r.choice(["pin", "deny"])] + r.sample(pool, 2) for _ in range(r.choice([0, 1, 1, 2, 3]))] if len(pool) > 1 else []
 
 
 def message(prefix, event, r):
@@ -108,7 +115,7 @@ def set_rules(rules):
 def feed(group, ways, r):
     """The SQL that brings a group's streams in by all ways but the last; and the scripts of concurrent sessions."""
     sql, mixed, sessions, turn = "", [], ["" for _ in range(SESSIONS)], 0
-    for stream, events in group:
+    for stream, events, rulings in group:
         for way in ways:
             prefix = f"{RUN}{stream}.{way[:3]}."
             order = events[::-1] if way == "reversed" else r.sample(events, len(events))
@@ -117,14 +124,23 @@ def feed(group, ways, r):
                 sql += ingest(messages)
             elif way == "envelope":
                 sql += ingest([{"batch": messages, "sentAt": None}])
-            elif way == "batches":
+            elif way == "inbox":
                 sql += insert(messages) + drain(r.randrange(1, 4))
-            elif way == "batch":
+            elif way == "mixed":
                 mixed += messages
-            elif way == "repeated":
+            elif way == "again":
                 again = [message(prefix, e, r) for e in r.choices(order, k=len(order))]
                 half = len(messages) // 2
                 sql += ingest(messages[:half]) + insert(messages[half:] + again + messages[:half]) + drain(5) + ingest(again)
+            elif way in ("undone", "ruled"):
+                steps = [ingest([m]) for m in messages]
+                for kind, a, b in rulings:
+                    steps.insert(r.randrange(len(steps) + 1), f"SELECT identity_oracle_rule('{kind}', '{a[0]}:{prefix}{a[1]}', '{b[0]}:{prefix}{b[1]}');\n")
+                undo = f"SELECT cdp.undo(ruling_id) FROM cdp.ruling WHERE undone_at IS NULL AND cdp.value(a) LIKE '{prefix}%' ORDER BY md5(ruling_id::text);\n"
+                if way == "undone":
+                    steps.insert(r.randrange(len(steps) // 2, len(steps) + 1), undo)
+                    steps.append(undo)
+                sql += "".join(steps)
             elif way == "sessions":
                 for m in messages:
                     sessions[turn % SESSIONS] += f"SELECT events FROM cdp.ingest({literal(m)});\n"
@@ -136,9 +152,11 @@ def feed(group, ways, r):
 
 
 READ = f"""
-SELECT 'identifier', split_part(value, '.', 1), split_part(value, '.', 2), namespace, split_part(value, '.', 3), profile_id FROM cdp.identifiers WHERE value LIKE '{RUN}%';
+SELECT 'identifier', split_part(value, '.', 1), split_part(value, '.', 2), namespace, split_part(value, '.', 3), profile_id, event_count FROM cdp.identifiers WHERE value LIKE '{RUN}%';
 SELECT 'link', split_part(value_a, '.', 1), split_part(value_a, '.', 2), namespace_a, split_part(value_a, '.', 3), namespace_b, split_part(value_b, '.', 3),
     extract(epoch FROM first_seen_at - '2026-01-01Z')::integer, extract(epoch FROM last_seen_at - '2026-01-01Z')::integer, event_count, status, reason FROM cdp.links WHERE value_a LIKE '{RUN}%';
+SELECT 'ruling', split_part(cdp.value(a), '.', 1), split_part(cdp.value(a), '.', 2), kind, cdp.namespace(a), split_part(cdp.value(a), '.', 3), cdp.namespace(b), split_part(cdp.value(b), '.', 3)
+FROM cdp.ruling WHERE undone_at IS NULL AND cdp.value(a) LIKE '{RUN}%';
 SELECT 'dangling', count(*) FROM cdp.identity i LEFT JOIN cdp.profile p ON p.profile_id = i.profile_id AND p.merged_into IS NULL WHERE p.profile_id IS NULL;
 SELECT 'chained', count(*) FROM cdp.profile p JOIN cdp.profile q ON q.profile_id = p.merged_into WHERE q.merged_into IS NOT NULL;
 SELECT 'waiting', count(*) FROM cdp.inbox;
@@ -166,8 +184,20 @@ def psql_sessions(command, scripts):
     return "".join(told)
 
 
-def expected(oracle, rules, events):
-    result = oracle.resolve(rules, events)
+RULE = """
+CREATE OR REPLACE FUNCTION identity_oracle_rule(kind text, a cdp.identifier, b cdp.identifier) RETURNS bigint LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN CASE kind WHEN 'pin' THEN cdp.pin(a, b, 'test') ELSE cdp.deny(a, b, 'test') END;
+EXCEPTION WHEN check_violation THEN
+    RETURN NULL; -- another ruling or a limit stands against it
+END
+$$;
+"""
+
+
+def expected(oracle, rules, events, pins=(), denies=()):
+    # a pin without evidence is older than any
+    result = oracle.resolve(rules, [[m, t + 1, ids] for m, t, ids in events], pins, denies)
     return [[tuple(n) for n in c] for c in result["profiles"]], sorted((tuple(u), tuple(v), why) for u, v, why in result["rejected"])
 
 
@@ -206,10 +236,10 @@ def main():
         return
     oracle = load_oracle()
     command = sys.argv[1:] or shlex.split(os.environ.get("PSQL", "psql"))
-    n, seed = int(os.environ.get("STREAMS", 520)), int(os.environ.get("SEED", 1))
+    n, seed = int(os.environ.get("STREAMS", 500)), int(os.environ.get("SEED", 1))
     r = random.Random(seed)
     started = time.monotonic()
-    psql(command, "CREATE EXTENSION IF NOT EXISTS cdp;\nSELECT cdp.init();\n")
+    psql(command, "CREATE EXTENSION IF NOT EXISTS cdp;\nSELECT cdp.init();\n" + RULE)
 
     streams, told = {}, ""
     while len(streams) < n:
@@ -218,24 +248,27 @@ def main():
         for _ in range(min(STREAMS_A_GROUP, n - len(streams))):
             stream = f"s{len(streams)}"
             events = random_stream(oracle, r, rules)
-            group.append((stream, events))
+            group.append((stream, events, random_rulings(r, events)))
             streams[f"{RUN}{stream}"] = (rules, events)
         sql, sessions = feed(group, WAYS, r)
         psql(command, "SET synchronous_commit = off;\nBEGIN;\n" + set_rules(rules) + "COMMIT;\n" + sql)
         told += psql_sessions(command, sessions)
     fed = time.monotonic()
 
-    people, links, other = defaultdict(list), defaultdict(list), {}
+    people, links, pins, denies, other = defaultdict(list), defaultdict(list), defaultdict(list), defaultdict(list), {}
     for line in psql(command, READ).stdout.splitlines():
         f = line.split("\t")
         if f[0] == "identifier":
-            people[f[1], f[2]].append((f[3], f[4], f[5]))
+            if f[2] != "und" or f[6] != "0":  # whom only an undone ruling named
+                people[f[1], f[2]].append((f[3], f[4], f[5]))
         elif f[0] == "link":
             links[f[1], f[2]].append(((f[3], f[4]), (f[5], f[6]), f[7], f[8], f[9], f[10], f[11]))
+        elif f[0] == "ruling":
+            (pins if f[3] == "pin" else denies)[f[1], f[2]].append(((f[4], f[5]), (f[6], f[7])))
         elif f[0] in ("dangling", "chained", "waiting"):
             other[f[0]] = int(f[1])
 
-    failures, messages, rejected, contested = [], 0, 0, 0
+    failures, messages, rejected, contested, ruled = [], 0, 0, 0, 0
     for stream, (rules, events) in streams.items():
         want = expected(oracle, rules, events)
         messages += len(events) * len(WAYS)
@@ -244,24 +277,28 @@ def main():
         judgements = {}
         for way in WAYS:
             key = (stream, way[:3])
-            problem = check_way(want, people[key], links[key])
-            judgements.setdefault(tuple(sorted(links[key])), way)
+            ruled += len(pins[key]) + len(denies[key])
+            if way == "ruled":
+                problem = check_way(expected(oracle, rules, events, pins[key], denies[key]), people[key], links[key])
+            else:
+                problem = check_way(want, people[key], links[key])
+                judgements.setdefault(tuple(sorted(links[key])), way)
             if problem is None and len(judgements) > 1:
                 (a, one), (b, two) = list(judgements.items())[:2]
                 problem = f"links depend on the way, {one} and {two}:\n  {sorted(set(a) - set(b))}\n  {sorted(set(b) - set(a))}"
             if problem:
-                failures.append((sum(len(e[2]) for e in events), way, problem, rules, events))
+                failures.append((sum(len(e[2]) for e in events), way, problem, rules, events, pins[key], denies[key]))
                 break
     if told:
         print(f"FAILED: a session was told\n{told[:2000]}")
     if any(other.values()):
         print(f"FAILED: identifiers without a live profile {other['dangling']}, chained redirects {other['chained']}, payloads left in the inbox {other['waiting']}")
     if failures:
-        _, way, problem, rules, events = min(failures, key=lambda f: f[0])
-        print(f"FAILED: {len(failures)} of {len(streams)} streams differ; the smallest, by way of {way}: {problem}\n  rules     {json.dumps(rules)}\n  events    {json.dumps(events)}")
+        _, way, problem, rules, events, pins, denies = min(failures, key=lambda f: f[0])
+        print(f"FAILED: {len(failures)} of {len(streams)} streams differ; the smallest, by way of {way}: {problem}\n  rules     {json.dumps(rules)}\n  events    {json.dumps(events)}\n  pins      {json.dumps(pins)}\n  denials   {json.dumps(denies)}")
     if told or failures or any(other.values()):
         sys.exit(1)
-    print(f"ok: {len(streams)} streams by {len(WAYS)} ways, {messages} messages, {contested} streams with {rejected} rejected links, "
+    print(f"ok: {len(streams)} streams by {len(WAYS)} ways, {messages} messages, {contested} streams with {rejected} rejected links, {ruled} rulings in force, "
           f"fed in {fed - started:.0f} s, compared in {time.monotonic() - fed:.0f} s (seed {seed})")
 
 
