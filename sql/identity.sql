@@ -15,6 +15,47 @@ RETURNS TABLE (step integer, "from" cdp.identifier, "to" cdp.identifier, first_s
 AS 'MODULE_PATHNAME', 'cdp_explain_link' LANGUAGE C STABLE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp;
 COMMENT ON FUNCTION cdp.explain_link(cdp.identifier, cdp.identifier) IS 'Why two identifiers are one person: the path of accepted links between them, each with when and in how many events its two ends were seen together; no row when they are not one person. Error 42704 when there is no such namespace';
 
+CREATE FUNCTION cdp.rejected_path(a cdp.identifier, b cdp.identifier)
+RETURNS TABLE (step integer, "from" cdp.identifier, "to" cdp.identifier, first_seen_at timestamptz, last_seen_at timestamptz, event_count bigint)
+AS 'MODULE_PATHNAME', 'cdp_rejected_path' LANGUAGE C STABLE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION cdp.rejected_path(cdp.identifier, cdp.identifier) IS 'The rejected links on the path between two identifiers of different people that has the fewest of them; see cdp.why_not_linked(). Error 42704 when there is no such namespace';
+
+CREATE FUNCTION cdp.why_not_linked(a cdp.identifier, b cdp.identifier)
+RETURNS TABLE (step integer, "from" cdp.identifier, "to" cdp.identifier, reason text, competing cdp.identifier[],
+	first_seen_at timestamptz, last_seen_at timestamptz, event_count bigint)
+LANGUAGE plpgsql STABLE STRICT PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	PERFORM cdp.require_init();
+	RETURN QUERY
+	SELECT p.step, p."from", p."to", l.reason, CASE
+			WHEN l.reason = 'denied' THEN (SELECT array_agg(e.id ORDER BY e.id) FROM (
+				SELECT DISTINCT unnest(ARRAY[r.a, r.b]) AS id FROM cdp.ruling r
+				WHERE r.kind = 'deny' AND r.undone_at IS NULL AND ((cdp.profile_id(r.a), cdp.profile_id(r.b))
+					IN ((x.profile_id, y.profile_id), (y.profile_id, x.profile_id)))) e)
+			WHEN l.reason = 'shared device' THEN (SELECT array_agg(cdp.identifier(n.namespace, n.value) ORDER BY n.namespace, n.value)
+				FROM cdp.link k JOIN cdp.identity n ON n.identifier_id = k.identifier_a
+				JOIN cdp.namespace s ON s.name = n.namespace AND s.kind <> 'device'
+				WHERE k.identifier_b = l.identifier_b)
+			ELSE (SELECT array_agg(cdp.identifier(n.namespace, n.value) ORDER BY n.namespace, n.value) FROM cdp.identity n
+				WHERE n.profile_id IN (x.profile_id, y.profile_id) AND n.namespace = split_part(l.reason, ' ', 2))
+		END, p.first_seen_at, p.last_seen_at, p.event_count
+	FROM cdp.rejected_path(a, b) p
+	JOIN cdp.identity x ON x.namespace = cdp.namespace(p."from") AND x.value = cdp.value(p."from")
+	JOIN cdp.identity y ON y.namespace = cdp.namespace(p."to") AND y.value = cdp.value(p."to")
+	JOIN cdp.link l ON (l.identifier_a, l.identifier_b)
+		IN ((x.identifier_id, y.identifier_id), (y.identifier_id, x.identifier_id))
+	ORDER BY p.step;
+END
+$$;
+COMMENT ON FUNCTION cdp.why_not_linked(cdp.identifier, cdp.identifier) IS 'Why two identifiers are not one person: the rejected links on the path between them that has the fewest, each with the rule that forbids it (limit <namespace> <would be>><allowed>, denied, shared device), the identifiers that compete (the values over the limit, the denied pair, who was seen on the device) and its evidence. No row: nothing ever connected them, or they are one person. Error 42704 when there is no such namespace';
+
+CREATE FUNCTION cdp.weak_links(profile_id bigint)
+RETURNS TABLE (number integer, a cdp.identifier, b cdp.identifier, first_seen_at timestamptz, last_seen_at timestamptz, event_count bigint)
+AS 'MODULE_PATHNAME', 'cdp_weak_links' LANGUAGE C STABLE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION cdp.weak_links(bigint) IS 'The links of a profile that hold it together alone: without one of them it would be two people. Each with its evidence; one seen in a single event long ago is worth a look. The profile id may be an old one';
+
 CREATE FUNCTION cdp.profile_as_of(identifier cdp.identifier, at timestamptz) RETURNS bigint
 LANGUAGE plpgsql STABLE STRICT PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
@@ -281,6 +322,27 @@ BEGIN
 		JOIN cdp.identity a ON a.identifier_id = l.identifier_a
 		JOIN cdp.identity b ON b.identifier_id = l.identifier_b;
 	COMMENT ON VIEW cdp.links IS 'Every link with its evidence and judgement, the stronger end first';
+
+	CREATE OR REPLACE VIEW cdp.rejected_links AS
+		SELECT CASE WHEN l.reason LIKE 'limit %' THEN 'limit ' || split_part(l.reason, ' ', 2) ELSE l.reason END AS reason,
+			a.namespace AS namespace_a, b.namespace AS namespace_b, count(*) AS links, sum(l.event_count)::bigint AS events
+		FROM cdp.link l
+		JOIN cdp.identity a ON a.identifier_id = l.identifier_a
+		JOIN cdp.identity b ON b.identifier_id = l.identifier_b
+		WHERE l.status = 'rejected'
+		GROUP BY 1, 2, 3;
+	COMMENT ON VIEW cdp.rejected_links IS 'For stewards: how many links each rule rejects, by the namespaces they would connect';
+
+	CREATE OR REPLACE VIEW cdp.largest_profiles AS
+		SELECT i.profile_id, count(*) AS identifiers, count(DISTINCT i.namespace) AS namespaces, sum(i.event_count)::bigint AS mentions
+		FROM cdp.identity i GROUP BY i.profile_id ORDER BY count(*) DESC, i.profile_id LIMIT 100;
+	COMMENT ON VIEW cdp.largest_profiles IS 'For stewards: the 100 profiles with the most identifiers, where wrong merges show first';
+
+	CREATE OR REPLACE VIEW cdp.hubs AS
+		SELECT h.namespace, h.value, h.profile_id, count(*) AS linked_with
+		FROM cdp.link l JOIN cdp.identity h ON h.identifier_id = l.identifier_b
+		GROUP BY h.identifier_id HAVING count(*) > 10 ORDER BY count(*) DESC LIMIT 100;
+	COMMENT ON VIEW cdp.hubs IS 'For stewards: the 100 identifiers seen with the most stronger ones, more than ten: values that should perhaps be blocked, such as a shop''s own address';
 
 	CREATE OR REPLACE VIEW cdp.events AS
 		SELECT e.message_id, s.name AS source, e.type, e.name, e.occurred_at, e.received_at,
