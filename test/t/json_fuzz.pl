@@ -38,7 +38,7 @@ sub ok
 sub psql
 {
 	my ($db, $script) = @_;
-	my $file = "/tmp/json_fuzz.$$";
+	my $file = ($ENV{TESTDATADIR} // "/tmp") . "/json_fuzz.$$";
 
 	utf8::encode($script);
 	open my $in, '>:raw', "$file.sql" or die "cannot write $file.sql: $!\n";
