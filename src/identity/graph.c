@@ -22,7 +22,7 @@
 
 PG_FUNCTION_INFO_V1(cdp_connected_components);
 
-#define RING 32 /* edges under way at once */
+#define RING 64 /* edges under way at once */
 
 typedef struct Edge
 {
@@ -58,13 +58,24 @@ number_of(Receiver *r, uint64 key, Datum value)
 static void
 drain(Receiver *r)
 {
+	uint32 numbers[RING][2];
+
+	/* three passes, each asking for the memory that the next will touch */
 	for (int i = 0; i < r->n_ring; i++)
 	{
-		uint32 a = number_of(r, r->ring[i].keys[0], r->ring[i].values[0]);
-		uint32 b = number_of(r, r->ring[i].keys[1], r->ring[i].values[1]);
-
-		cdp_union_find_join(&r->sets, a, b);
+		cdp_node_table_prefetch_key(&r->nodes, r->ring[i].keys[0]);
+		cdp_node_table_prefetch_key(&r->nodes, r->ring[i].keys[1]);
 	}
+	for (int i = 0; i < r->n_ring; i++)
+	{
+		for (int side = 0; side < 2; side++)
+		{
+			numbers[i][side] = number_of(r, r->ring[i].keys[side], r->ring[i].values[side]);
+			__builtin_prefetch(&r->sets.parent[numbers[i][side]], 1, 1);
+		}
+	}
+	for (int i = 0; i < r->n_ring; i++)
+		cdp_union_find_join(&r->sets, numbers[i][0], numbers[i][1]);
 	r->n_ring = 0;
 	if (!r->nodes.is_by_value)
 		MemoryContextReset(r->edge_context);
@@ -237,12 +248,17 @@ cdp_connected_components(PG_FUNCTION_ARGS)
 	r = make_receiver(type);
 	run_query(query, r);
 	MemoryContextSwitchTo(caller);
+	/* point every node at its root first, so that the values can be asked for ahead */
+	for (uint32 i = 0; i < r->nodes.n_nodes; i++)
+		r->sets.parent[i] = cdp_union_find_root(&r->sets, i);
 	for (uint32 i = 0; i < r->nodes.n_nodes; i++)
 	{
 		Datum values[2] = {cdp_node_table_value(&r->nodes, i),
-						   cdp_node_table_value(&r->nodes, cdp_union_find_root(&r->sets, i))};
+						   cdp_node_table_value(&r->nodes, r->sets.parent[i])};
 		bool nulls[2] = {false, false};
 
+		if (i + 32 < r->nodes.n_nodes)
+			__builtin_prefetch(&r->nodes.keys[r->sets.parent[i + 32]], 0, 1);
 		if ((i & 0xFFFF) == 0)
 			CHECK_FOR_INTERRUPTS();
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);

@@ -58,6 +58,15 @@ cdp_node_table_prefetch(const CdpNodeTable *table, uint64 key)
 	__builtin_prefetch(&table->slots[spread(key) & table->mask], 1, 1);
 }
 
+void
+cdp_node_table_prefetch_key(const CdpNodeTable *table, uint64 key)
+{
+	uint32 slot = table->slots[spread(key) & table->mask];
+
+	if (slot != 0)
+		__builtin_prefetch(&table->keys[slot - 1], 0, 1);
+}
+
 /* Double the slots. */
 static void
 grow_slots(CdpNodeTable *table)

@@ -38,6 +38,9 @@ extern uint64 cdp_node_table_key(CdpNodeTable *table, Datum value);
 /* Bring the slot of a key near; call it some time before cdp_node_table_find(). */
 extern void cdp_node_table_prefetch(const CdpNodeTable *table, uint64 key);
 
+/* When the slot is near: bring the key it names near too. */
+extern void cdp_node_table_prefetch_key(const CdpNodeTable *table, uint64 key);
+
 /* The number of a value, a new one if it was not there; 'is_new' tells. */
 extern uint32 cdp_node_table_find(CdpNodeTable *table, uint64 key, Datum value, bool *is_new);
 
