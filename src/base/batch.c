@@ -1,10 +1,23 @@
 /*
  * batch.c
- *		The batch's own behaviour: paths into messages, and which profiles it touched.
+ *		The batch's own behaviour: types of messages, paths into them, and which profiles it touched.
  */
 #include "postgres.h"
 
 #include "base/base.h"
+
+const char *const cdp_message_type_names[CDP_MESSAGE_TYPES] = {"identify", "track", "page", "screen", "group", "alias"};
+
+int
+cdp_message_type_of(const char *name, int length)
+{
+	for (int i = 0; i < CDP_MESSAGE_TYPES; i++)
+	{
+		if ((int) strlen(cdp_message_type_names[i]) == length && memcmp(cdp_message_type_names[i], name, length) == 0)
+			return i;
+	}
+	return -1;
+}
 
 void
 cdp_batch_touch(CdpBatch *batch, int64 profile_id)

@@ -37,6 +37,12 @@ typedef struct CdpPayload
 	bool corrects_clock;
 } CdpPayload;
 
+#define CDP_MESSAGE_TYPES 6
+extern const char *const cdp_message_type_names[CDP_MESSAGE_TYPES];
+
+/* The type of a name, or -1. */
+extern int cdp_message_type_of(const char *name, int length);
+
 typedef struct CdpMessage
 {
 	/* event: parse */

@@ -14,8 +14,6 @@ CDP_QUERY(append_events,
 		  "INSERT INTO cdp.event (identifier_id, occurred_at, received_at, source_id, type, name, message_id, message) "
 		  "SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8)",
 		  "int8[],timestamptz[],timestamptz[],int4[],text[],text[],text[],jsonb[]");
-static const char *const type_names[] = {"identify", "track", "page", "screen", "group", "alias"};
-
 /* The month of an instant, in UTC, counted from year 0. */
 static int64
 month_of(TimestampTz at)
@@ -84,7 +82,7 @@ cdp_event_store(CdpBatch *batch)
 			cdp_column_add(columns[1], TimestampTzGetDatum(m->occurred_at));
 			cdp_column_add(columns[2], TimestampTzGetDatum(m->payload->received_at));
 			cdp_column_add(columns[3], Int32GetDatum(m->payload->source_id));
-			cdp_column_add_text(columns[4], type_names[m->type], strlen(type_names[m->type]));
+			cdp_column_add_text(columns[4], cdp_message_type_names[m->type], strlen(cdp_message_type_names[m->type]));
 			cdp_column_add_text(columns[5], m->name, m->name_length);
 			cdp_column_add_text(columns[6], m->message_id, m->message_id_length);
 			cdp_column_add(columns[7], JsonbPGetDatum(m->document));

@@ -66,19 +66,17 @@ has_value(CdpJsonValue object, const char *name)
 static bool
 read_type(Check *check, CdpMessage *message)
 {
-	static const char *const types[] = {"identify", "track", "page", "screen", "group", "alias"};
 	int length;
-	const char *type = string_member(message->json, "type", &length);
+	const char *name = string_member(message->json, "type", &length);
+	int type;
 
-	if (type == NULL)
+	if (name == NULL)
 		return refuse(check, "missing_type", "type is not a string");
-	for (int i = 0; i < (int) lengthof(types); i++)
+	type = cdp_message_type_of(name, length);
+	if (type >= 0)
 	{
-		if ((int) strlen(types[i]) == length && memcmp(types[i], type, length) == 0)
-		{
-			message->type = i;
-			return true;
-		}
+		message->type = type;
+		return true;
 	}
 	return refuse(check, "unknown_type", "type is none of identify, track, page, screen, group, alias");
 }

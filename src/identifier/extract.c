@@ -134,12 +134,12 @@ cdp_identifier_extract(const CdpNamespaces *namespaces, const CdpMessage *messag
 Datum
 cdp_message_identifiers(PG_FUNCTION_ARGS)
 {
-	static const char *const types[] = {"identify", "track", "page", "screen", "group", "alias"};
 	char *type = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	Jsonb *document = PG_GETARG_JSONB_P(1);
 	char *text = JsonbToCString(NULL, &document->root, VARSIZE(document));
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 	CdpMention *found = palloc(sizeof(CdpMention) * CDP_MAX_IDENTIFIERS);
+	int message_type = cdp_message_type_of(type, strlen(type));
 	CdpMessage message = {0};
 	CdpJson json;
 	CdpNamespaces *namespaces;
@@ -148,11 +148,10 @@ cdp_message_identifiers(PG_FUNCTION_ARGS)
 
 	InitMaterializedSRF(fcinfo, 0);
 	cdp_require_init();
-	for (int i = 0; i < (int) lengthof(types); i++)
-	{
-		if (strcmp(types[i], type) == 0)
-			message.type = i;
-	}
+	if (message_type < 0)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("there is no such type of message"),
+						errhint("It is identify, track, page, screen, group or alias.")));
+	message.type = message_type;
 	if (!cdp_json_parse(text, strlen(text), &json))
 		elog(ERROR, "jsonb gave invalid JSON");
 	message.json = cdp_json_root(&json);

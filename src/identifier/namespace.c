@@ -49,7 +49,6 @@ enum_value(const char *name, const char *const *names, int n)
 static CdpPath
 compile_path(char *text)
 {
-	static const char *const types[] = {"identify", "track", "page", "screen", "group", "alias"};
 	CdpPath path = {-1, 0, NULL};
 	char *colon = strchr(text, ':');
 	char *state = NULL;
@@ -57,7 +56,7 @@ compile_path(char *text)
 	if (colon != NULL)
 	{
 		*colon = '\0';
-		path.type = enum_value(text, types, lengthof(types));
+		path.type = cdp_message_type_of(text, strlen(text));
 		text = colon + 1;
 	}
 	path.names = palloc(sizeof(char *) * (strlen(text) / 2 + 1));

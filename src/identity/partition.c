@@ -321,76 +321,95 @@ note_batch_move(Partition *p, HTAB *moves, int64 from, int64 to, bool is_merge)
 		batch->splits++;
 }
 
+/* What is to be written of identifiers: rows of cdp.identity to change, rows of history to add. */
+typedef struct Moves
+{
+	CdpColumn *moved[3];   /* identifier, profile, minted profile */
+	CdpColumn *history[4]; /* identifier, from, to, cause */
+	HTAB *live;			   /* profile ids that some cluster has now */
+	HTAB *pairs;		   /* moves noted in the batch */
+} Moves;
+
+static void
+begin_moves(Moves *m, const Partition *p)
+{
+	HASHCTL one = {.keysize = sizeof(int64), .entrysize = sizeof(int64), .hcxt = CurrentMemoryContext};
+	HASHCTL two = {.keysize = sizeof(int64) * 2, .entrysize = sizeof(int64) * 2, .hcxt = CurrentMemoryContext};
+
+	for (int i = 0; i < 3; i++)
+		m->moved[i] = cdp_column(INT8OID, 64);
+	for (int i = 0; i < 4; i++)
+		m->history[i] = cdp_column(i < 3 ? INT8OID : TEXTOID, 64);
+	m->live = hash_create("cdp identity live", Max(16, p->n_nodes), &one, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	m->pairs = hash_create("cdp identity moves", 64, &two, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	for (int i = 0; i < p->n_nodes; i++)
+		hash_search(m->live, &p->rows[i].new_profile_id, HASH_ENTER, NULL);
+}
+
+/* An identifier came, or went to another profile: history, and what the batch has to tell of it. */
+static void
+note_history(Partition *p, Moves *m, const Row *row)
+{
+	const char *cause = "seen";
+
+	if (!row->is_new)
+	{
+		bool is_merge = !is_live(m->live, row->profile_id);
+
+		cause = p->batch->reconsiders ? "ruling" : is_merge ? "merge" : "split";
+		note_batch_move(p, m->pairs, row->profile_id, row->new_profile_id, is_merge);
+		cdp_batch_touch(p->batch, row->profile_id);
+	}
+	cdp_batch_touch(p->batch, row->new_profile_id);
+	cdp_column_add(m->history[0], Int64GetDatum(row->identifier_id));
+	if (row->is_new)
+		cdp_column_add_null(m->history[1]);
+	else
+		cdp_column_add(m->history[1], Int64GetDatum(row->profile_id));
+	cdp_column_add(m->history[2], Int64GetDatum(row->new_profile_id));
+	cdp_column_add_text(m->history[3], cause, strlen(cause));
+}
+
+/* Run a statement with columns as its arguments, unless they are empty. */
+static void
+write_columns(CdpQuery *query, CdpColumn **columns, int n)
+{
+	Datum arguments[4];
+
+	if (columns[0]->n == 0)
+		return;
+	for (int i = 0; i < n; i++)
+		arguments[i] = cdp_column_array(columns[i]);
+	cdp_run(query, arguments, NULL);
+	cdp_done();
+}
+
 /* Move identifiers whose profile is another now, and write history. */
 static void
 store_identifiers(Partition *p)
 {
-	HASHCTL one = {.keysize = sizeof(int64), .entrysize = sizeof(int64), .hcxt = CurrentMemoryContext};
-	HASHCTL two = {.keysize = sizeof(int64) * 2, .entrysize = sizeof(int64) * 2, .hcxt = CurrentMemoryContext};
-	HTAB *live = hash_create("cdp identity live", Max(16, p->n_nodes), &one, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	HTAB *moves = hash_create("cdp identity moves", 64, &two, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	Oid types[] = {INT8OID, INT8OID, INT8OID};
-	CdpColumn *moved[lengthof(types)];
-	CdpColumn *history[lengthof(types)];
-	CdpColumn *causes = cdp_column(TEXTOID, 64);
-	Datum arguments[4];
+	Moves m;
 
-	for (int i = 0; i < (int) lengthof(types); i++)
-	{
-		moved[i] = cdp_column(types[i], 64);
-		history[i] = cdp_column(types[i], 64);
-	}
-	for (int i = 0; i < p->n_nodes; i++)
-		hash_search(live, &p->rows[i].new_profile_id, HASH_ENTER, NULL);
+	begin_moves(&m, p);
 	for (int i = 0; i < p->n_nodes; i++)
 	{
-		Row *row = &p->rows[i];
+		const Row *row = &p->rows[i];
 		bool is_moved = row->profile_id != row->new_profile_id;
-		const char *cause = "seen";
 
 		if (is_moved || row->minted_profile_id != row->stored_minted_profile_id)
 		{
-			cdp_column_add(moved[0], Int64GetDatum(row->identifier_id));
-			cdp_column_add(moved[1], Int64GetDatum(row->new_profile_id));
+			cdp_column_add(m.moved[0], Int64GetDatum(row->identifier_id));
+			cdp_column_add(m.moved[1], Int64GetDatum(row->new_profile_id));
 			if (row->minted_profile_id != 0)
-				cdp_column_add(moved[2], Int64GetDatum(row->minted_profile_id));
+				cdp_column_add(m.moved[2], Int64GetDatum(row->minted_profile_id));
 			else
-				cdp_column_add_null(moved[2]);
+				cdp_column_add_null(m.moved[2]);
 		}
-		if (!is_moved && !row->is_new)
-			continue;
-		if (is_moved && !row->is_new)
-		{
-			bool is_merge = !is_live(live, row->profile_id);
-
-			cause = p->batch->reconsiders ? "ruling" : is_merge ? "merge" : "split";
-			note_batch_move(p, moves, row->profile_id, row->new_profile_id, is_merge);
-			cdp_batch_touch(p->batch, row->profile_id);
-		}
-		cdp_batch_touch(p->batch, row->new_profile_id);
-		cdp_column_add(history[0], Int64GetDatum(row->identifier_id));
-		if (row->is_new)
-			cdp_column_add_null(history[1]);
-		else
-			cdp_column_add(history[1], Int64GetDatum(row->profile_id));
-		cdp_column_add(history[2], Int64GetDatum(row->new_profile_id));
-		cdp_column_add_text(causes, cause, strlen(cause));
+		if (is_moved || row->is_new)
+			note_history(p, &m, row);
 	}
-	if (moved[0]->n > 0)
-	{
-		for (int i = 0; i < 3; i++)
-			arguments[i] = cdp_column_array(moved[i]);
-		cdp_run(&move_identifiers, arguments, NULL);
-		cdp_done();
-	}
-	if (history[0]->n > 0)
-	{
-		for (int i = 0; i < 3; i++)
-			arguments[i] = cdp_column_array(history[i]);
-		arguments[3] = cdp_column_array(causes);
-		cdp_run(&note_moves, arguments, NULL);
-		cdp_done();
-	}
+	write_columns(&move_identifiers, m.moved, 3);
+	write_columns(&note_moves, m.history, 4);
 }
 
 static bool
@@ -405,7 +424,6 @@ store_judgements(Partition *p)
 {
 	Oid types[] = {INT8OID, INT8OID, TEXTOID, TEXTOID};
 	CdpColumn *columns[lengthof(types)];
-	Datum arguments[lengthof(types)];
 
 	for (int i = 0; i < (int) lengthof(types); i++)
 		columns[i] = cdp_column(types[i], 64);
@@ -421,12 +439,7 @@ store_judgements(Partition *p)
 		cdp_column_add_text(columns[2], status, strlen(status));
 		cdp_column_add_text(columns[3], link->reason, link->reason == NULL ? 0 : strlen(link->reason));
 	}
-	if (columns[0]->n == 0)
-		return;
-	for (int i = 0; i < (int) lengthof(types); i++)
-		arguments[i] = cdp_column_array(columns[i]);
-	cdp_run(&judge_links, arguments, NULL);
-	cdp_done();
+	write_columns(&judge_links, columns, lengthof(types));
 }
 
 /* Tell the batch's identifiers their profiles. */
