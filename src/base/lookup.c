@@ -136,12 +136,15 @@ cdp_lookup_value(CdpLookup *lookup, const char *column, bool *isnull)
 {
 	TupleDesc descriptor = lookup->scan != NULL ? RelationGetDescr(lookup->table) : SPI_tuptable->tupdesc;
 
-	for (int i = 0; i < descriptor->natts; i++)
+	for (int k = 0; k < descriptor->natts; k++)
 	{
+		/* callers ask in the order of the columns more often than not */
+		int i = (lookup->last_column + k) % descriptor->natts;
 		Form_pg_attribute attribute = TupleDescAttr(descriptor, i);
 
 		if (attribute->attisdropped || strcmp(NameStr(attribute->attname), column) != 0)
 			continue;
+		lookup->last_column = i + 1;
 		if (lookup->scan != NULL)
 			return slot_getattr(lookup->slot, i + 1, isnull);
 		return cdp_result_datum(lookup->row - 1, i + 1, isnull);

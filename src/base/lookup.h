@@ -43,6 +43,7 @@ typedef struct CdpLookup
 	Relation index;
 	IndexScanDesc scan;
 	TupleTableSlot *slot;
+	int last_column; /* after the one that was asked for last */
 	uint64 row; /* by SQL: rows read so far */
 	uint64 n_rows;
 } CdpLookup;

@@ -122,6 +122,27 @@ cdp_is_plausible_time(TimestampTz at)
 	return at >= FIRST_INSTANT && at < END_INSTANT;
 }
 
+/* Write a number with leading zeros (more digits if it has more) and a character after it. */
+static int
+put_digits(char *buffer, int at, int value, int digits, char after)
+{
+	if (value < 0 || value > 999999)
+		at += sprintf(buffer + at, "%d", value); /* a year outside of what the platform stores */
+	else
+	{
+		int wanted = 1;
+
+		for (int rest = value; rest >= 10; rest /= 10)
+			wanted++;
+		wanted = Max(wanted, digits);
+		for (int i = wanted - 1; i >= 0; i--, value /= 10)
+			buffer[at + i] = '0' + value % 10;
+		at += wanted;
+	}
+	buffer[at] = after;
+	return at + 1;
+}
+
 void
 cdp_format_timestamp(TimestampTz at, char *buffer)
 {
@@ -134,13 +155,14 @@ cdp_format_timestamp(TimestampTz at, char *buffer)
 		strcpy(buffer, TIMESTAMP_NOT_FINITE(at) && at > 0 ? "infinity" : "-infinity");
 		return;
 	}
-	n = snprintf(buffer, CDP_TIMESTAMP_BYTES, "%04d-%02d-%02dT%02d:%02d:%02d", tm.tm_year, tm.tm_mon, tm.tm_mday,
-				 tm.tm_hour, tm.tm_min, tm.tm_sec);
-	if (fraction != 0)
-	{
-		n += snprintf(buffer + n, CDP_TIMESTAMP_BYTES - n, ".%06d", (int) fraction);
-		while (buffer[n - 1] == '0')
-			n--;
-	}
+	n = put_digits(buffer, 0, tm.tm_year, 4, '-');
+	n = put_digits(buffer, n, tm.tm_mon, 2, '-');
+	n = put_digits(buffer, n, tm.tm_mday, 2, 'T');
+	n = put_digits(buffer, n, tm.tm_hour, 2, ':');
+	n = put_digits(buffer, n, tm.tm_min, 2, ':');
+	n = put_digits(buffer, n, tm.tm_sec, 2, '.');
+	n = fraction == 0 ? n - 1 : put_digits(buffer, n, fraction, 6, '0') - 1;
+	while (fraction != 0 && buffer[n - 1] == '0')
+		n--;
 	strcpy(buffer + n, "Z");
 }

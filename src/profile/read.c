@@ -96,6 +96,21 @@ compare_texts(const void *a, const void *b)
 	return strcmp(*(char *const *) a, *(char *const *) b);
 }
 
+/* Make "namespace:value". */
+static char *
+join(const text *name, const text *value)
+{
+	int name_length = VARSIZE_ANY_EXHDR(name);
+	int value_length = VARSIZE_ANY_EXHDR(value);
+	char *joined = palloc(name_length + value_length + 2);
+
+	memcpy(joined, VARDATA_ANY(name), name_length);
+	joined[name_length] = ':';
+	memcpy(joined + name_length + 1, VARDATA_ANY(value), value_length);
+	joined[name_length + 1 + value_length] = '\0';
+	return joined;
+}
+
 /* The profile's identifiers as "namespace:value", sorted bytewise. */
 static void
 push_identifiers(Document *d)
@@ -118,8 +133,7 @@ push_identifiers(Document *d)
 			capacity *= 2;
 			texts = repalloc_huge(texts, sizeof(char *) * (Size) capacity);
 		}
-		texts[n++] = psprintf("%.*s:%.*s", (int) VARSIZE_ANY_EXHDR(name), VARDATA_ANY(name),
-							  (int) VARSIZE_ANY_EXHDR(value), VARDATA_ANY(value));
+		texts[n++] = join(name, value);
 	}
 	cdp_lookup_end(&row);
 	qsort(texts, n, sizeof(char *), compare_texts);
