@@ -60,11 +60,16 @@ drain(Receiver *r)
 {
 	uint32 numbers[RING][2];
 
-	/* three passes, each asking for the memory that the next will touch */
+	/* passes, each asking for the memory that the next will touch */
 	for (int i = 0; i < r->n_ring; i++)
 	{
 		cdp_node_table_prefetch_key(&r->nodes, r->ring[i].keys[0]);
 		cdp_node_table_prefetch_key(&r->nodes, r->ring[i].keys[1]);
+	}
+	for (int i = 0; i < r->n_ring && !r->nodes.is_by_value; i++)
+	{
+		cdp_node_table_prefetch_value(&r->nodes, r->ring[i].keys[0]);
+		cdp_node_table_prefetch_value(&r->nodes, r->ring[i].keys[1]);
 	}
 	for (int i = 0; i < r->n_ring; i++)
 	{
@@ -258,7 +263,12 @@ cdp_connected_components(PG_FUNCTION_ARGS)
 		bool nulls[2] = {false, false};
 
 		if (i + 32 < r->nodes.n_nodes)
-			__builtin_prefetch(&r->nodes.keys[r->sets.parent[i + 32]], 0, 1);
+		{
+			uint32 ahead = r->sets.parent[i + 32];
+
+			__builtin_prefetch(r->nodes.is_by_value ? (void *) &r->nodes.keys[ahead] : DatumGetPointer(r->nodes.values[ahead]),
+							   0, 1);
+		}
 		if ((i & 0xFFFF) == 0)
 			CHECK_FOR_INTERRUPTS();
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);

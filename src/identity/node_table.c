@@ -63,8 +63,20 @@ cdp_node_table_prefetch_key(const CdpNodeTable *table, uint64 key)
 {
 	uint32 slot = table->slots[spread(key) & table->mask];
 
+	if (slot == 0)
+		return;
+	__builtin_prefetch(&table->keys[slot - 1], 0, 1);
+	if (!table->is_by_value)
+		__builtin_prefetch(&table->values[slot - 1], 0, 1);
+}
+
+void
+cdp_node_table_prefetch_value(const CdpNodeTable *table, uint64 key)
+{
+	uint32 slot = table->slots[spread(key) & table->mask];
+
 	if (slot != 0)
-		__builtin_prefetch(&table->keys[slot - 1], 0, 1);
+		__builtin_prefetch(DatumGetPointer(table->values[slot - 1]), 0, 1);
 }
 
 /* Double the slots. */

@@ -40,6 +40,7 @@ extern void cdp_node_table_prefetch(const CdpNodeTable *table, uint64 key);
 
 /* When the slot is near: bring the key it names near too. */
 extern void cdp_node_table_prefetch_key(const CdpNodeTable *table, uint64 key);
+extern void cdp_node_table_prefetch_value(const CdpNodeTable *table, uint64 key); /* then, of values by reference */
 
 /* The number of a value, a new one if it was not there; 'is_new' tells. */
 extern uint32 cdp_node_table_find(CdpNodeTable *table, uint64 key, Datum value, bool *is_new);
