@@ -128,15 +128,6 @@ cdp_result_int64(uint64 row, int column, int64 if_null)
 	return isnull ? if_null : DatumGetInt64(value);
 }
 
-bool
-cdp_result_is_null(uint64 row, int column)
-{
-	bool isnull;
-
-	cdp_result_datum(row, column, &isnull);
-	return isnull;
-}
-
 char *
 cdp_result_cstring(uint64 row, int column)
 {

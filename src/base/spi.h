@@ -39,7 +39,6 @@ extern void cdp_done(void); /* frees SPI_tuptable */
 /* Values of the current result; row from 0, column from 1. */
 extern int64 cdp_result_int64(uint64 row, int column, int64 if_null);
 extern Datum cdp_result_datum(uint64 row, int column, bool *isnull); /* lives until cdp_done() */
-extern bool cdp_result_is_null(uint64 row, int column);
 extern char *cdp_result_cstring(uint64 row, int column); /* of a text column; palloc'd in the current context */
 
 /* OID of a type of the schema cdp, e.g. "traits"; an error if it does not exist. */

@@ -15,6 +15,7 @@
 
 #include "identity/identity.h"
 #include "identity/component.h"
+#include "identity/union_find.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
@@ -272,25 +273,18 @@ store_sightings(CdpBatch *batch)
 	cdp_done();
 }
 
-static int
-find_root(int *parent, int i)
-{
-	while (parent[i] != i)
-		i = parent[i] = parent[parent[i]];
-	return i;
-}
-
 /* The components that must be resolved again; returns how many ids were put into 'components'. */
 static int
 choose_components(CdpBatch *batch, const Place *places, int64 *components)
 {
 	int n = batch->n_identifiers;
-	int *parent = palloc(sizeof(int) * n);
+	CdpUnionFind sets;
 	bool *is_open = palloc0(sizeof(bool) * n); /* of a root */
 	HASHCTL control = {.keysize = sizeof(int64), .entrysize = sizeof(int64) * 2, .hcxt = CurrentMemoryContext};
 	HTAB *first = hash_create("cdp identity components", n, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	int n_components = 0;
 
+	cdp_union_find_fill(&sets, n);
 	/* identifiers of one component, and those the batch links, are decided together */
 	for (int i = 0; i < n; i++)
 	{
@@ -299,25 +293,25 @@ choose_components(CdpBatch *batch, const Place *places, int64 *components)
 
 		if (!found)
 			entry[1] = i;
-		parent[i] = (int) entry[1];
+		cdp_union_find_join(&sets, i, (uint32) entry[1]);
 	}
 	for (int i = 0; i < batch->n_links; i++)
-		parent[find_root(parent, batch->links[i].a)] = find_root(parent, batch->links[i].b);
+		cdp_union_find_join(&sets, batch->links[i].a, batch->links[i].b);
 	for (int i = 0; i < batch->n_links; i++)
 	{
 		const CdpBatchLink *link = &batch->links[i];
 
 		if (link->is_new || places[link->a].component_id != places[link->b].component_id)
-			is_open[find_root(parent, link->a)] = true;
+			is_open[cdp_union_find_root(&sets, link->a)] = true;
 	}
 	for (int i = 0; i < n; i++)
 	{
 		if (batch->reconsiders || batch->identifiers[i].is_new || places[i].is_disputed)
-			is_open[find_root(parent, i)] = true;
+			is_open[cdp_union_find_root(&sets, i)] = true;
 	}
 	for (int i = 0; i < n; i++)
 	{
-		if (is_open[find_root(parent, i)])
+		if (is_open[cdp_union_find_root(&sets, i)])
 			components[n_components++] = places[i].component_id;
 	}
 	hash_destroy(first);

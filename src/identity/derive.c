@@ -164,7 +164,6 @@ cdp_resolve_all(PG_FUNCTION_ARGS)
 Datum
 cdp_judge_all(PG_FUNCTION_ARGS)
 {
-	static const char *const status_names[] = {"accepted", "redundant", "rejected"};
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 	Graph g;
 
@@ -173,7 +172,7 @@ cdp_judge_all(PG_FUNCTION_ARGS)
 	{
 		const CdpGraphLink *link = &g.links[i];
 		Datum values[4] = {Int64GetDatum(g.ids[link->a]), Int64GetDatum(g.ids[link->b]),
-						   CStringGetTextDatum(status_names[link->status]),
+						   CStringGetTextDatum(cdp_link_status_names[link->status]),
 						   link->reason == NULL ? (Datum) 0 : CStringGetTextDatum(link->reason)};
 		bool nulls[4] = {false, false, false, link->reason == NULL};
 

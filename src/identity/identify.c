@@ -8,7 +8,9 @@
  */
 #include "postgres.h"
 
+#include "identity/component.h"
 #include "identity/identity.h"
+#include "identity/union_find.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "utils/hsearch.h"
@@ -162,23 +164,13 @@ look_up_known(Identify *in)
 	cdp_done();
 }
 
-static int
-find_root(int *parent, int i)
-{
-	while (parent[i] != i)
-		i = parent[i] = parent[parent[i]];
-	return i;
-}
-
 /* Group the identifiers by the messages they share, entity by entity; the strongest leads. */
-static int *
-group(const Identify *in)
+static void
+group(const Identify *in, CdpUnionFind *sets)
 {
 	CdpBatch *batch = in->batch;
-	int *parent = palloc(sizeof(int) * (Size) Max(1, batch->n_identifiers));
 
-	for (int i = 0; i < batch->n_identifiers; i++)
-		parent[i] = i;
+	cdp_union_find_fill(sets, batch->n_identifiers);
 	for (int i = 0; i < batch->n_messages; i++)
 	{
 		const CdpMessage *m = &batch->messages[i];
@@ -190,15 +182,13 @@ group(const Identify *in)
 			const CdpNamespace *before = &in->namespaces->items[mentions[j - 1].namespace_index];
 
 			if (strcmp(ns->entity, before->entity) == 0)
-				parent[find_root(parent, mentions[j].identifier)] = find_root(parent, mentions[j - 1].identifier);
+				cdp_union_find_join(sets, mentions[j].identifier, mentions[j - 1].identifier);
 		}
 	}
-	return parent;
 }
 
-/* Mint n profile ids, in order. */
-static int64 *
-mint_profiles(int n)
+int64 *
+cdp_identity_mint(int n)
 {
 	int64 *ids = palloc(sizeof(int64) * (Size) Max(1, n));
 	Datum arguments[1] = {Int64GetDatum(n)};
@@ -222,16 +212,17 @@ suggest_profiles(Identify *in, int64 *minted)
 {
 	CdpBatch *batch = in->batch;
 	int n = batch->n_identifiers;
-	int *parent = group(in);
+	CdpUnionFind groups;
 	int64 *known = palloc0(sizeof(int64) * (Size) Max(1, n)); /* per group */
 	int *leader = palloc(sizeof(int) * (Size) Max(1, n));	  /* of groups that nobody knows */
 	int64 *ids;
 	int n_groups = 0;
 
+	group(in, &groups);
 	memset(leader, -1, sizeof(int) * (Size) n);
 	for (int i = 0; i < n; i++)
 	{
-		int root = find_root(parent, i);
+		int root = cdp_union_find_root(&groups, i);
 		int64 profile_id = batch->identifiers[i].profile_id;
 
 		if (profile_id != 0 && (known[root] == 0 || profile_id < known[root]))
@@ -239,7 +230,7 @@ suggest_profiles(Identify *in, int64 *minted)
 	}
 	for (int i = 0; i < n; i++)
 	{
-		int root = find_root(parent, i);
+		int root = cdp_union_find_root(&groups, i);
 
 		if (known[root] != 0)
 			continue;
@@ -247,10 +238,10 @@ suggest_profiles(Identify *in, int64 *minted)
 		if (leader[root] < 0 || batch->identifiers[i].namespace_index < batch->identifiers[leader[root]].namespace_index)
 			leader[root] = i;
 	}
-	ids = mint_profiles(n_groups);
+	ids = cdp_identity_mint(n_groups);
 	for (int i = 0, next = 0; i < n; i++)
 	{
-		int root = find_root(parent, i);
+		int root = cdp_union_find_root(&groups, i);
 
 		if (known[root] != 0)
 			continue;
@@ -259,7 +250,7 @@ suggest_profiles(Identify *in, int64 *minted)
 	for (int i = 0; i < n; i++)
 	{
 		if (batch->identifiers[i].identifier_id == 0)
-			batch->identifiers[i].profile_id = known[find_root(parent, i)];
+			batch->identifiers[i].profile_id = known[cdp_union_find_root(&groups, i)];
 	}
 }
 

@@ -28,7 +28,6 @@ CDP_QUERY(load_rulings,
 		  "JOIN cdp.ruling r ON r.a = cdp.identifier(i.namespace, i.value) AND r.undone_at IS NULL "
 		  "JOIN cdp.identity j ON j.namespace = cdp.namespace(r.b) AND j.value = cdp.value(r.b)",
 		  "int8[]");
-CDP_QUERY(mint, "SELECT nextval('cdp.profile_id_seq') FROM generate_series(1, $1)", "int8");
 CDP_QUERY(move_identifiers,
 		  "UPDATE cdp.identity i SET profile_id = k.p, minted_profile_id = k.m FROM unnest($1, $2, $3) AS k (id, p, m) "
 		  "WHERE i.identifier_id = k.id",
@@ -77,8 +76,6 @@ typedef struct Partition
 	int64 *cluster_profile; /* per node that stands for a cluster */
 	int64 *component_id;	/* per node that stands for a component */
 } Partition;
-
-static const char *const status_names[] = {"accepted", "redundant", "rejected"};
 
 static int
 node_of(const Partition *p, int64 identifier_id)
@@ -204,6 +201,7 @@ static void
 name_clusters(Partition *p)
 {
 	int *strongest = palloc(sizeof(int) * (Size) p->n_nodes);
+	int64 *minted;
 	int n_nameless = 0;
 
 	p->cluster_profile = palloc0(sizeof(int64) * (Size) p->n_nodes);
@@ -220,20 +218,13 @@ name_clusters(Partition *p)
 	}
 	for (int i = 0; i < p->n_nodes; i++)
 		n_nameless += p->nodes[i].cluster == i && p->cluster_profile[i] == 0;
-	if (n_nameless > 0)
+	minted = cdp_identity_mint(n_nameless);
+	for (int i = 0, next = 0; i < p->n_nodes; i++)
 	{
-		Datum arguments[1] = {Int64GetDatum(n_nameless)};
-		int next = 0;
-
-		cdp_run(&mint, arguments, NULL);
-		for (int i = 0; i < p->n_nodes; i++)
-		{
-			if (p->nodes[i].cluster != i || p->cluster_profile[i] != 0)
-				continue;
-			p->cluster_profile[i] = cdp_result_int64(next++, 1, 0);
-			p->rows[strongest[i]].minted_profile_id = p->cluster_profile[i];
-		}
-		cdp_done();
+		if (p->nodes[i].cluster != i || p->cluster_profile[i] != 0)
+			continue;
+		p->cluster_profile[i] = minted[next++];
+		p->rows[strongest[i]].minted_profile_id = p->cluster_profile[i];
 	}
 	for (int i = 0; i < p->n_nodes; i++)
 		p->rows[i].new_profile_id = p->cluster_profile[p->nodes[i].cluster];
@@ -430,7 +421,7 @@ store_judgements(Partition *p)
 	for (int i = 0; i < p->n_links; i++)
 	{
 		const CdpGraphLink *link = &p->links[i];
-		const char *status = status_names[link->status];
+		const char *status = cdp_link_status_names[link->status];
 
 		if (is_same(p->old_status[i], status) && is_same(p->old_reason[i], link->reason))
 			continue;

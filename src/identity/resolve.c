@@ -8,7 +8,10 @@
 #include "postgres.h"
 
 #include "identity/resolve.h"
+#include "identity/union_find.h"
 #include "miscadmin.h"
+
+const char *const cdp_link_status_names[] = {"accepted", "redundant", "rejected"};
 
 typedef struct Graph
 {
@@ -20,8 +23,7 @@ typedef struct Graph
 	const CdpDenial *denials;
 	int n_denials;
 
-	int *parent;
-	int *size;
+	CdpUnionFind clusters;
 	bool *has_person; /* of a root: its cluster has more than devices */
 	int *limited;	  /* namespaces with a limit, by name */
 	int n_limited;
@@ -39,18 +41,6 @@ static inline bool
 is_device(const Graph *g, int node)
 {
 	return namespace_of(g, node)->kind == CDP_KIND_DEVICE;
-}
-
-/* Find the root, halving the path. */
-static int
-find(Graph *g, int node)
-{
-	while (g->parent[node] != node)
-	{
-		g->parent[node] = g->parent[g->parent[node]];
-		node = g->parent[node];
-	}
-	return node;
 }
 
 /* List the namespaces that have a limit, in the order in which they are checked: by name. */
@@ -84,38 +74,30 @@ list_limited(Graph *g)
 static void
 make_clusters(Graph *g)
 {
-	g->parent = palloc(sizeof(int) * (Size) Max(1, g->n_nodes));
-	g->size = palloc(sizeof(int) * (Size) Max(1, g->n_nodes));
+	cdp_union_find_fill(&g->clusters, g->n_nodes);
 	g->has_person = palloc(sizeof(bool) * (Size) Max(1, g->n_nodes));
 	g->counts = palloc_extended(sizeof(int) * ((Size) g->n_nodes * g->n_limited + 1), MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
 	for (int i = 0; i < g->n_nodes; i++)
 	{
 		int slot = g->limited_slot[g->nodes[i].namespace_index];
 
-		g->parent[i] = i;
-		g->size[i] = 1;
 		g->has_person[i] = !is_device(g, i);
 		if (slot >= 0)
 			g->counts[(Size) i * g->n_limited + slot] = 1;
 	}
 }
 
-/* Join two clusters. */
+/* Join two clusters; the root of the smaller number, which stays one, gets the counters of both. */
 static void
 join(Graph *g, int a, int b)
 {
-	if (g->size[a] < g->size[b])
-	{
-		int swap = a;
+	int root = Min(a, b);
+	int other = Max(a, b);
 
-		a = b;
-		b = swap;
-	}
-	g->parent[b] = a;
-	g->size[a] += g->size[b];
-	g->has_person[a] |= g->has_person[b];
+	cdp_union_find_join(&g->clusters, a, b);
+	g->has_person[root] |= g->has_person[other];
 	for (int i = 0; i < g->n_limited; i++)
-		g->counts[(Size) a * g->n_limited + i] += g->counts[(Size) b * g->n_limited + i];
+		g->counts[(Size) root * g->n_limited + i] += g->counts[(Size) other * g->n_limited + i];
 }
 
 /* A device seen with two values of one stronger namespace is contested. */
@@ -211,8 +193,8 @@ objection(Graph *g, const CdpGraphLink *link, int a, int b)
 	}
 	for (int i = 0; i < g->n_denials; i++)
 	{
-		int u = find(g, g->denials[i].a);
-		int v = find(g, g->denials[i].b);
+		int u = cdp_union_find_root(&g->clusters, g->denials[i].a);
+		int v = cdp_union_find_root(&g->clusters, g->denials[i].b);
 
 		if ((u == a && v == b) || (u == b && v == a))
 			return pstrdup("denied");
@@ -226,33 +208,33 @@ objection(Graph *g, const CdpGraphLink *link, int a, int b)
 static void
 find_disputed(Graph *g)
 {
+	CdpUnionFind components;
 	bool *is_disputed = palloc0(sizeof(bool) * (Size) Max(1, g->n_nodes));
 
-	for (int i = 0; i < g->n_nodes; i++)
-		g->parent[i] = i;
+	cdp_union_find_fill(&components, g->n_nodes);
 	for (int i = 0; i < g->n_links; i++)
-		g->parent[find(g, g->links[i].a)] = find(g, g->links[i].b);
+		cdp_union_find_join(&components, g->links[i].a, g->links[i].b);
 	for (int i = 0; i < g->n_links; i++)
 	{
 		if (g->links[i].status != CDP_LINK_ACCEPTED)
-			is_disputed[find(g, g->links[i].a)] = true;
+			is_disputed[cdp_union_find_root(&components, g->links[i].a)] = true;
 	}
 	for (int i = 0; i < g->n_denials; i++)
 	{
-		int root = find(g, g->denials[i].a);
+		uint32 root = cdp_union_find_root(&components, g->denials[i].a);
 
 		/* between two components it matters only once something connects them */
-		if (root == find(g, g->denials[i].b))
+		if (root == cdp_union_find_root(&components, g->denials[i].b))
 			is_disputed[root] = true;
 	}
 	for (int i = 0; i < g->n_nodes; i++)
 	{
 		if (is_leaf(g, i))
-			is_disputed[find(g, i)] = true;
+			is_disputed[cdp_union_find_root(&components, i)] = true;
 	}
 	for (int i = 0; i < g->n_nodes; i++)
 	{
-		g->nodes[i].component = find(g, i);
+		g->nodes[i].component = cdp_union_find_root(&components, i);
 		g->nodes[i].is_disputed = is_disputed[g->nodes[i].component];
 	}
 	pfree(is_disputed);
@@ -274,8 +256,8 @@ cdp_resolve(const CdpNamespaces *namespaces, CdpNode *nodes, int n_nodes, CdpGra
 	for (int i = 0; i < n_links; i++)
 	{
 		CdpGraphLink *link = &links[order[i]];
-		int a = find(&g, link->a);
-		int b = find(&g, link->b);
+		int a = cdp_union_find_root(&g.clusters, link->a);
+		int b = cdp_union_find_root(&g.clusters, link->b);
 
 		if ((i & 0xFFF) == 0)
 			CHECK_FOR_INTERRUPTS();
@@ -291,6 +273,6 @@ cdp_resolve(const CdpNamespaces *namespaces, CdpNode *nodes, int n_nodes, CdpGra
 		}
 	}
 	for (int i = 0; i < n_nodes; i++)
-		nodes[i].cluster = find(&g, i);
+		nodes[i].cluster = cdp_union_find_root(&g.clusters, i);
 	find_disputed(&g);
 }

@@ -29,6 +29,8 @@ typedef enum CdpLinkStatus
 	CDP_LINK_REJECTED
 } CdpLinkStatus;
 
+extern const char *const cdp_link_status_names[]; /* accepted, redundant, rejected */
+
 typedef struct CdpGraphLink
 {
 	int a; /* nodes, the stronger first */

@@ -31,6 +31,15 @@ cdp_union_find_add(CdpUnionFind *sets)
 	return sets->n++;
 }
 
+/* n sets of one. */
+static inline void
+cdp_union_find_fill(CdpUnionFind *sets, uint32 n)
+{
+	cdp_union_find_init(sets, n);
+	while (sets->n < n)
+		cdp_union_find_add(sets);
+}
+
 static inline uint32
 cdp_union_find_root(CdpUnionFind *sets, uint32 i)
 {
