@@ -32,8 +32,8 @@ typedef struct Graph
 	int n_nodes;
 	CdpGraphLink *links;
 	int n_links;
-	CdpDenial *denials;
-	int n_denials;
+	CdpRuling *rulings;
+	int n_rulings;
 	HTAB *by_id;
 } Graph;
 
@@ -103,22 +103,17 @@ read_rulings(Graph *g)
 {
 	uint64 rows = cdp_run(&read_all_rulings, NULL, NULL);
 
-	g->denials = palloc(sizeof(CdpDenial) * (Size) (rows + 1));
-	g->n_denials = 0;
+	g->rulings = palloc(sizeof(CdpRuling) * (Size) (rows + 1));
+	g->n_rulings = 0;
 	for (uint64 row = 0; row < rows; row++)
 	{
+		CdpRuling *ruling = &g->rulings[g->n_rulings];
 		bool isnull;
-		int a = node_of(g, cdp_result_int64(row, 2, 0));
-		int b = node_of(g, cdp_result_int64(row, 3, 0));
 
-		if (!DatumGetBool(cdp_result_datum(row, 1, &isnull)))
-		{
-			g->denials[g->n_denials].a = a;
-			g->denials[g->n_denials++].b = b;
-			continue;
-		}
-		for (int i = 0; i < g->n_links; i++)
-			g->links[i].is_pinned |= g->links[i].a == a && g->links[i].b == b;
+		ruling->is_pin = DatumGetBool(cdp_result_datum(row, 1, &isnull));
+		ruling->a = node_of(g, cdp_result_int64(row, 2, 0));
+		ruling->b = node_of(g, cdp_result_int64(row, 3, 0));
+		g->n_rulings += ruling->a >= 0 && ruling->b >= 0;
 	}
 	cdp_done();
 }
@@ -136,7 +131,7 @@ derive(FunctionCallInfo fcinfo, Graph *g)
 	read_nodes(g, namespaces);
 	read_links(g);
 	read_rulings(g);
-	cdp_resolve(namespaces, g->nodes, g->n_nodes, g->links, g->n_links, g->denials, g->n_denials);
+	cdp_resolve(namespaces, g->nodes, g->n_nodes, g->links, g->n_links, g->rulings, g->n_rulings);
 }
 
 /* cdp.resolve_all() */

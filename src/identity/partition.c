@@ -70,8 +70,8 @@ typedef struct Partition
 	char **old_status;
 	char **old_reason;
 	int n_links;
-	CdpDenial *denials;
-	int n_denials;
+	CdpRuling *rulings;
+	int n_rulings;
 	HTAB *by_id; /* identifier_id -> node */
 	int64 *cluster_profile; /* per node that stands for a cluster */
 	int64 *component_id;	/* per node that stands for a component */
@@ -159,7 +159,7 @@ load_link_rows(Partition *p)
 	cdp_done();
 }
 
-/* Mark the links that a steward pinned, and list what one denied. */
+/* List what stewards ruled about these identifiers. */
 static void
 load_ruling_rows(Partition *p)
 {
@@ -174,24 +174,16 @@ load_ruling_rows(Partition *p)
 		cdp_column_add(ids, Int64GetDatum(p->rows[i].identifier_id));
 	arguments[0] = cdp_column_array(ids);
 	rows = cdp_run(&load_rulings, arguments, NULL);
-	p->denials = palloc(sizeof(CdpDenial) * (Size) (rows + 1));
+	p->rulings = palloc(sizeof(CdpRuling) * (Size) (rows + 1));
 	for (uint64 row = 0; row < rows; row++)
 	{
+		CdpRuling *ruling = &p->rulings[p->n_rulings];
 		bool isnull;
-		bool is_pin = DatumGetBool(cdp_result_datum(row, 1, &isnull));
-		int a = node_of(p, cdp_result_int64(row, 2, 0));
-		int b = node_of(p, cdp_result_int64(row, 3, 0));
 
-		if (a < 0 || b < 0)
-			continue;
-		if (!is_pin)
-		{
-			p->denials[p->n_denials].a = a;
-			p->denials[p->n_denials++].b = b;
-			continue;
-		}
-		for (int i = 0; i < p->n_links; i++)
-			p->links[i].is_pinned |= p->links[i].a == a && p->links[i].b == b;
+		ruling->is_pin = DatumGetBool(cdp_result_datum(row, 1, &isnull));
+		ruling->a = node_of(p, cdp_result_int64(row, 2, 0));
+		ruling->b = node_of(p, cdp_result_int64(row, 3, 0));
+		p->n_rulings += ruling->a >= 0 && ruling->b >= 0;
 	}
 	cdp_done();
 }
@@ -457,7 +449,7 @@ cdp_component_resolve(CdpBatch *batch, const int64 *components, int n)
 		return;
 	load_link_rows(&p);
 	load_ruling_rows(&p);
-	cdp_resolve(p.namespaces, p.nodes, p.n_nodes, p.links, p.n_links, p.denials, p.n_denials);
+	cdp_resolve(p.namespaces, p.nodes, p.n_nodes, p.links, p.n_links, p.rulings, p.n_rulings);
 	name_clusters(&p);
 	name_components(&p);
 	store_profiles(&p);

@@ -20,7 +20,9 @@ typedef struct Graph
 	int n_nodes;
 	CdpGraphLink *links;
 	int n_links;
-	const CdpDenial *denials;
+	CdpRuling *pins; /* sorted */
+	int n_pins;
+	CdpRuling *denials;
 	int n_denials;
 
 	CdpUnionFind clusters;
@@ -98,6 +100,40 @@ join(Graph *g, int a, int b)
 	g->has_person[root] |= g->has_person[other];
 	for (int i = 0; i < g->n_limited; i++)
 		g->counts[(Size) root * g->n_limited + i] += g->counts[(Size) other * g->n_limited + i];
+}
+
+static int
+compare_rulings(const void *left, const void *right)
+{
+	const CdpRuling *p = left;
+	const CdpRuling *q = right;
+
+	if (p->a != q->a)
+		return p->a < q->a ? -1 : 1;
+	return p->b < q->b ? -1 : p->b > q->b;
+}
+
+/* Tell pins from denials, and mark the links that are pinned. */
+static void
+sort_rulings(Graph *g, const CdpRuling *rulings, int n)
+{
+	g->pins = palloc(sizeof(CdpRuling) * ((Size) n + 1));
+	g->denials = palloc(sizeof(CdpRuling) * ((Size) n + 1));
+	for (int i = 0; i < n; i++)
+	{
+		if (rulings[i].is_pin)
+			g->pins[g->n_pins++] = rulings[i];
+		else
+			g->denials[g->n_denials++] = rulings[i];
+	}
+	qsort(g->pins, g->n_pins, sizeof(CdpRuling), compare_rulings);
+	for (int i = 0; i < g->n_links; i++)
+	{
+		CdpRuling wanted = {g->links[i].a, g->links[i].b, true};
+
+		g->links[i].is_pinned =
+			g->n_pins > 0 && bsearch(&wanted, g->pins, g->n_pins, sizeof(CdpRuling), compare_rulings) != NULL;
+	}
 }
 
 /* A device seen with two values of one stronger namespace is contested. */
@@ -242,11 +278,12 @@ find_disputed(Graph *g)
 
 void
 cdp_resolve(const CdpNamespaces *namespaces, CdpNode *nodes, int n_nodes, CdpGraphLink *links, int n_links,
-			const CdpDenial *denials, int n_denials)
+			const CdpRuling *rulings, int n_rulings)
 {
-	Graph g = {namespaces, nodes, n_nodes, links, n_links, denials, n_denials};
+	Graph g = {namespaces, nodes, n_nodes, links, n_links};
 	int *order = palloc_extended(sizeof(int) * ((Size) n_links + 1), MCXT_ALLOC_HUGE);
 
+	sort_rulings(&g, rulings, n_rulings);
 	list_limited(&g);
 	make_clusters(&g);
 	find_contested(&g);

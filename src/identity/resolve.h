@@ -38,8 +38,8 @@ typedef struct CdpGraphLink
 	TimestampTz first_seen_at;
 	TimestampTz last_seen_at;
 	int64 event_count;
-	bool is_pinned;
 	/* out */
+	bool is_pinned;
 	CdpLinkStatus status;
 	char *reason; /* of a rejection, palloc'd: "limit user_id 2>1", "denied", "shared device" */
 } CdpGraphLink;
@@ -55,11 +55,13 @@ cdp_link_without_evidence(CdpGraphLink *link)
 	link->event_count = 1;
 }
 
-typedef struct CdpDenial
+/* A steward's word about two nodes. */
+typedef struct CdpRuling
 {
 	int a;
 	int b;
-} CdpDenial;
+	bool is_pin; /* else a denial */
+} CdpRuling;
 
 /*
  * Partition nodes and judge links.  A component is disputed when a link of it was rejected, or a device in it
@@ -67,6 +69,6 @@ typedef struct CdpDenial
  * a link is redundant: then it can change which.
  */
 extern void cdp_resolve(const CdpNamespaces *namespaces, CdpNode *nodes, int n_nodes, CdpGraphLink *links, int n_links,
-						const CdpDenial *denials, int n_denials);
+						const CdpRuling *rulings, int n_rulings);
 
 #endif
