@@ -56,6 +56,10 @@ END
 $$;
 COMMENT ON FUNCTION cdp.make_partitions(text, timestamptz, timestamptz) IS 'Make the monthly partitions (UTC) of a table of the platform from one instant to another where they are missing; returns how many were made';
 
+CREATE FUNCTION cdp.message_key(source text, message_id text) RETURNS uuid
+AS 'MODULE_PATHNAME', 'cdp_message_key' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION cdp.message_key(text, text) IS 'The key of a message in cdp.seen: XXH3 (128 bit) of its source''s name and its id';
+
 CREATE FUNCTION cdp.replay_rejected(reason text DEFAULT NULL, source text DEFAULT NULL) RETURNS bigint
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
@@ -138,8 +142,9 @@ BEGIN
 		message jsonb NOT NULL
 	) PARTITION BY RANGE (received_at);
 	CREATE INDEX IF NOT EXISTS event_identifier_id_occurred_at_idx ON cdp.event (identifier_id, occurred_at);
+	CREATE INDEX IF NOT EXISTS event_received_at_idx ON cdp.event USING brin (received_at) WITH (pages_per_range = 32, autosummarize = on);
 	COMMENT ON TABLE cdp.event IS 'The log: every accepted message once, append-only, partitioned by the month of receipt (UTC)';
-	COMMENT ON COLUMN cdp.event.identifier_id IS 'The identifier the event is anchored to, its strongest; 0: none may enter the graph';
+	COMMENT ON COLUMN cdp.event.identifier_id IS 'Its strongest identifier, to which it is anchored, unless that is a shared device (see cdp.tenure); 0: none may enter the graph';
 	COMMENT ON COLUMN cdp.event.occurred_at IS 'When it happened, the sender''s clock corrected; never later than 5 minutes after receipt';
 	COMMENT ON COLUMN cdp.event.name IS 'The event of track, the name of page and screen; null for the others';
 	COMMENT ON COLUMN cdp.event.message IS 'The whole message, with its envelope''s context, integrations and sentAt';

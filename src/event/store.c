@@ -78,7 +78,7 @@ cdp_event_store(CdpBatch *batch)
 			const CdpMessage *m = &batch->messages[i];
 
 			cdp_column_add(columns[0],
-						   Int64GetDatum(m->anchor < 0 ? 0 : batch->identifiers[m->anchor].identifier_id));
+						   Int64GetDatum(m->strongest < 0 ? 0 : batch->identifiers[m->strongest].identifier_id));
 			cdp_column_add(columns[1], TimestampTzGetDatum(m->occurred_at));
 			cdp_column_add(columns[2], TimestampTzGetDatum(m->payload->received_at));
 			cdp_column_add(columns[3], Int32GetDatum(m->payload->source_id));

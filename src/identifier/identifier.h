@@ -83,8 +83,9 @@ typedef struct CdpNamespace
 typedef struct CdpBlocked
 {
 	char *name_space; /* NULL: all */
-	char *value;	  /* lower case */
+	char *value;	  /* lower case, unless it is exact or a pattern */
 	bool is_pattern;
+	bool is_exact; /* one identifier, as it is stored: a steward retracted it */
 } CdpBlocked;
 
 /* The rules in force, strongest namespace first. */
@@ -95,6 +96,12 @@ typedef struct CdpNamespaces
 	CdpBlocked *blocked;
 	int n_blocked;
 } CdpNamespaces;
+
+/*
+ * Hold the rules until the end of the transaction: everyone who reads messages shares them, who changes what messages
+ * mean has them alone, for the past is read again by the new ones.
+ */
+extern void cdp_namespaces_hold(bool is_alone);
 
 /* The rules in force. Good until the next call in this session. */
 extern CdpNamespaces *cdp_namespaces_load(void);

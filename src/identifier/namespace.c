@@ -5,11 +5,14 @@
 #include "postgres.h"
 
 #include "identifier/identifier.h"
+#include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "funcapi.h"
+#include "miscadmin.h"
 #include "regex/regex.h"
+#include "storage/lock.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
@@ -19,14 +22,17 @@
 PG_FUNCTION_INFO_V1(cdp_normalize);
 PG_FUNCTION_INFO_V1(cdp_is_blocked);
 PG_FUNCTION_INFO_V1(cdp_rules_changed);
+PG_FUNCTION_INFO_V1(cdp_hold_rules);
+
+#define RULES_LOCK 0x63647072 /* the first key of an advisory lock of two keys, as others of ours */
 
 CDP_QUERY(read_namespaces,
 		  "SELECT name, entity, kind, priority::int8, coalesce(max_per_profile, 0)::int8, bridge, normalizer, "
 		  "valid_pattern, paths FROM cdp.namespace ORDER BY entity OPERATOR(pg_catalog.<>) 'person', priority, name",
 		  "");
 CDP_QUERY(read_blocked,
-		  "SELECT namespace, CASE WHEN is_pattern THEN value ELSE pg_catalog.lower(value COLLATE \"C\") END, "
-		  "is_pattern FROM cdp.blocked_value",
+		  "SELECT namespace, CASE WHEN is_pattern OR is_exact THEN value ELSE pg_catalog.lower(value COLLATE \"C\") END, "
+		  "is_pattern, is_exact FROM cdp.blocked_value",
 		  "");
 
 /* What stands in an identifier's place when nobody is meant; compared in lower case. */
@@ -124,6 +130,7 @@ read_rules(void)
 		all->blocked[i].name_space = cdp_result_cstring(i, 1);
 		all->blocked[i].value = cdp_result_cstring(i, 2);
 		all->blocked[i].is_pattern = DatumGetBool(cdp_result_datum(i, 3, &isnull));
+		all->blocked[i].is_exact = DatumGetBool(cdp_result_datum(i, 4, &isnull));
 	}
 	cdp_done();
 	return all;
@@ -171,7 +178,8 @@ cdp_namespaces_load(void)
 	}
 	fresh = AllocSetContextCreate(TopMemoryContext, "cdp identifier rules", ALLOCSET_SMALL_SIZES);
 	rules_relation = namespace_relation();
-	rules_are_valid = true; /* an invalidation that comes while reading clears it again */
+	/* an invalidation that comes while reading clears it again; an old snapshot reads old rules, good for now only */
+	rules_are_valid = !IsolationUsesXactSnapshot();
 	old = CurrentMemoryContext;
 	SPI_connect();
 	MemoryContextSwitchTo(fresh);
@@ -193,6 +201,24 @@ cdp_namespaces_load(void)
 	rules_context = fresh;
 	rules = read;
 	return rules;
+}
+
+void
+cdp_namespaces_hold(bool is_alone)
+{
+	LOCKTAG tag;
+
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, RULES_LOCK, 0, 2);
+	LockAcquire(&tag, is_alone ? ExclusiveLock : ShareLock, false, false);
+	AcceptInvalidationMessages();
+}
+
+/* cdp.hold_rules() */
+Datum
+cdp_hold_rules(PG_FUNCTION_ARGS)
+{
+	cdp_namespaces_hold(true);
+	PG_RETURN_VOID();
 }
 
 /* Tell every session that the rules changed: a statement trigger. */
@@ -276,7 +302,9 @@ cdp_identifier_is_eligible(const CdpNamespaces *namespaces, int index, const cha
 
 		if (b->name_space != NULL && strcmp(b->name_space, ns->name) != 0)
 			continue;
-		if (b->is_pattern ? matches(b->value, value, length) : strcmp(b->value, folded) == 0)
+		if (b->is_pattern ? matches(b->value, value, length)
+			: b->is_exact ? strlen(b->value) == (size_t) length && memcmp(b->value, value, length) == 0
+						  : strcmp(b->value, folded) == 0)
 			return false;
 	}
 	return ns->valid_pattern == NULL || matches(ns->valid_pattern, value, length);
