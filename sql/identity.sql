@@ -732,17 +732,17 @@ BEGIN
 	COMMENT ON VIEW cdp.mention IS 'The identifiers that the rules in force read out of each event: strongest first, known or not, each with the stronger one of the event that it is linked with (of another entity: related to). Reads the messages themselves; restrict strongest_id, the identifier the event is stored under';
 
 	CREATE OR REPLACE VIEW cdp.derived_sign_in AS
-		SELECT d.identifier_id AS device_id, m.occurred_at, m.message_id COLLATE "C" AS message_id, m.source_id, l.identifier_a AS identifier_id
+		SELECT d.identifier_id AS device_id, e.occurred_at, e.message_id COLLATE "C" AS message_id, e.source_id, l.identifier_a AS identifier_id
 		FROM cdp.identity d
 		JOIN cdp.link l ON l.identifier_b = d.identifier_id AND l.status NOT IN ('retracted', 'related') AND l.event_count > 0
 		JOIN cdp.identity u ON u.identifier_id = l.identifier_a
 		JOIN cdp.namespace n ON n.name = u.namespace AND n.kind <> 'device'
-		CROSS JOIN LATERAL (
-			SELECT x.occurred_at, x.message_id, x.source_id FROM cdp.mention x
-			WHERE x.strongest_id = l.identifier_a AND x.occurred_at BETWEEN l.first_seen_at AND l.last_seen_at
-				AND x.identifier_id = d.identifier_id
-		) m
-		WHERE d.is_contested;
+		CROSS JOIN LATERAL ( -- OFFSET 0: by the index
+			SELECT x.* FROM cdp.event x WHERE x.identifier_id = l.identifier_a AND x.occurred_at BETWEEN l.first_seen_at AND l.last_seen_at
+			OFFSET 0
+		) e
+		WHERE d.is_contested AND EXISTS (
+			SELECT FROM cdp.message_identifiers(e.type, e.message) m WHERE m.namespace = d.namespace AND m.value = d.value);
 	COMMENT ON VIEW cdp.derived_sign_in IS 'What cdp.sign_in must hold, derived from the log';
 
 	CREATE OR REPLACE VIEW cdp.tenure AS
