@@ -127,7 +127,7 @@ LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	was cdp.namespace;
+	was record;
 	reads_anew boolean;
 BEGIN
 	PERFORM cdp.require_init();

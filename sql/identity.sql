@@ -156,13 +156,17 @@ AS $$
 DECLARE
 	ends cdp.identifier[];
 	ids bigint[];
-	other cdp.ruling;
+	other record;
 	objection text;
 	ruled bigint;
 BEGIN
 	PERFORM cdp.require_init();
 	PERFORM cdp.require_reason(reason);
 	ends := cdp.order_ends(a, b);
+	-- who is not known yet has no profile that could be locked: somebody may just be seeing both
+	IF (SELECT count(*) FROM unnest(ends) e JOIN cdp.identity i ON i.namespace = cdp.namespace(e) AND i.value = cdp.value(e)) < 2 THEN
+		PERFORM cdp.hold_rules();
+	END IF;
 	-- one ruling at a time: each is checked against the others
 	LOCK TABLE cdp.ruling IN SHARE ROW EXCLUSIVE MODE;
 	SELECT r.* INTO other FROM cdp.ruling r WHERE r.a = ends[1] AND r.b = ends[2] AND r.undone_at IS NULL
@@ -338,7 +342,7 @@ LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	ruled cdp.ruling;
+	ruled record;
 	ids bigint[];
 BEGIN
 	PERFORM cdp.require_init();
@@ -480,10 +484,11 @@ LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	was cdp.namespace := jsonb_populate_record(NULL::cdp.namespace, before);
-	now cdp.namespace;
+	was record;
+	now record;
 	touched bigint[];
 BEGIN
+	SELECT n.* INTO was FROM jsonb_populate_record(NULL::cdp.namespace, before) n;
 	SELECT n.* INTO now FROM cdp.namespace n WHERE n.name = was.name;
 	IF was.name IS NULL OR (was.entity, was.kind, was.priority, was.bridge, was.max_per_profile)
 			IS NOT DISTINCT FROM (now.entity, now.kind, now.priority, now.bridge, now.max_per_profile) THEN
