@@ -46,8 +46,9 @@ cdp_rules_check_keys(CdpJsonValue object, const char *const *keys, const char *w
 		initStringInfo(&known);
 		for (int j = 0; keys[j] != NULL; j++)
 			appendStringInfo(&known, j == 0 ? "%s" : ", %s", keys[j]);
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("unknown key \"%s\" in %s", string_of(key), where),
-						errhint("The keys are %s.", known.data)));
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("unknown key \"%s\" in %s", string_of(key), where),
+				 errhint("The keys are %s.", known.data)));
 	}
 }
 
@@ -141,9 +142,10 @@ read_paths(CdpNamespace *ns, CdpJsonValue rule, const char *where)
 		CdpJsonValue v = {list.json, i};
 
 		if (!cdp_json_is(v, CDP_JSON_STRING) || !is_path(string_of(v)))
-			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("invalid path of %s", where),
-							errhint("Write member names joined by dots, such as context.traits.email; before it, with a "
-									"colon, a type of message such as identify.")));
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("invalid path of %s", where),
+					 errhint("Write member names joined by dots, such as context.traits.email; before it, with a "
+							 "colon, a type of message such as identify.")));
 		ns->paths[ns->n_paths++] = cdp_path_compile(string_of(v));
 	}
 }
@@ -151,8 +153,8 @@ read_paths(CdpNamespace *ns, CdpJsonValue rule, const char *where)
 static void
 read_namespace(CdpNamespace *ns, CdpJsonValue name, CdpJsonValue rule)
 {
-	static const char *const keys[] = {"entity",	 "kind",		  "priority", "max_per_profile", "bridge",
-									   "normalizer", "valid_pattern", "paths",	  NULL};
+	static const char *const keys[] = {"entity",		"kind",	 "priority", "max_per_profile", "bridge", "normalizer",
+									   "valid_pattern", "paths", NULL};
 	static const char *const entities[] = {"person", "account", NULL};
 	char *where;
 
@@ -283,7 +285,8 @@ read_blocked(CdpNamespaces *all, CdpJsonValue v)
 	blocked->is_pattern = cdp_json_is(cdp_json_member(v, "is_pattern"), CDP_JSON_TRUE);
 	if (!blocked->is_pattern)
 		member(v, where, "is_pattern", CDP_JSON_FALSE, "true or false");
-	blocked->value = blocked->is_pattern ? pattern(written) : asc_tolower(string_of(written), strlen(string_of(written)));
+	blocked->value =
+		blocked->is_pattern ? pattern(written) : asc_tolower(string_of(written), strlen(string_of(written)));
 	all->n_blocked++;
 }
 
@@ -294,13 +297,13 @@ cdp_namespaces_of_json(CdpJsonValue namespaces, CdpJsonValue blocked)
 	const CdpJsonNode *nodes;
 
 	if (!cdp_json_is(namespaces, CDP_JSON_OBJECT))
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("namespaces in the rules is not an object"),
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("namespaces in the rules must be an object"),
 						errhint(HOW_RULES_ARE_WRITTEN)));
 	read_namespaces(all, namespaces);
 	if (!cdp_json_exists(blocked))
 		return all;
 	if (!cdp_json_is(blocked, CDP_JSON_ARRAY))
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("blocked in the rules is not an array"),
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("blocked in the rules must be an array"),
 						errhint("Write [\"namespace:value\", ..].")));
 	nodes = blocked.json->nodes;
 	all->blocked = palloc0(sizeof(CdpBlocked) * ((Size) nodes[blocked.node].count + 1));

@@ -11,6 +11,7 @@
 
 #include "identity/identity.h"
 #include "identity/node_table.h"
+#include "identity/query_rules.h"
 #include "identity/resolve.h"
 #include "catalog/pg_type.h"
 #include "funcapi.h"
@@ -23,9 +24,8 @@
 
 PG_FUNCTION_INFO_V1(cdp_resolve_query);
 
-CDP_QUERY(read_default_rules, "SELECT cdp.default_rules()", "");
-
-#define HOW_TO_ASK "Give one SELECT of messages and, if you like, a second column with the times at which they happened."
+#define HOW_TO_ASK                                                                                                     \
+	"Give one SELECT of messages and, if you like, a second column with the times at which they happened."
 
 /* The keys of the message ids seen: 17 bytes each, and as much again at most for room. */
 typedef struct Seen
@@ -54,20 +54,10 @@ hash_key(const pg_uuid_t *key)
 #define SH_DEFINE
 #include "lib/simplehash.h"
 
-/* A ruling as it is written: known before the identifiers are. */
-typedef struct WrittenRuling
-{
-	CdpMention a;
-	CdpMention b;
-	bool is_pin;
-} WrittenRuling;
-
 typedef struct Receiver
 {
 	DestReceiver pub;
-	const CdpNamespaces *namespaces;
-	WrittenRuling *written;
-	int n_written;
+	CdpQueryRules rules;
 
 	Oid message_type;
 	bool has_times; /* the query has a second column */
@@ -87,10 +77,12 @@ typedef struct Receiver
 } Receiver;
 
 /* Refuse the query for what is in the present row, which is not told. */
-pg_attribute_noreturn() static void
+static void refuse(const Receiver *r, int code, const char *what, const char *hint) pg_attribute_noreturn();
+static void
 refuse(const Receiver *r, int code, const char *what, const char *hint)
 {
-	ereport(ERROR, (errcode(code), errmsg("row " UINT64_FORMAT " of the query: %s", r->n_rows, what), errhint("%s", hint)));
+	ereport(ERROR,
+			(errcode(code), errmsg("row " UINT64_FORMAT " of the query: %s", r->n_rows, what), errhint("%s", hint)));
 }
 
 /* Is there room for what is kept, for more of it and for resolving it? */
@@ -98,22 +90,23 @@ static void
 check_memory(const Receiver *r, Size more)
 {
 	Size size = MemoryContextMemAllocated(r->context, true) + more +
-				cdp_resolve_size(r->namespaces, r->identifiers.n_nodes, r->pairs.n_nodes);
+				cdp_resolve_size(r->rules.namespaces, r->identifiers.n_nodes, r->pairs.n_nodes);
 
 	if (size / 1024 > (Size) cdp_max_resolve_memory)
-		ereport(ERROR, (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-						errmsg("resolving the query takes more than cdp.max_resolve_memory (%d kB)", cdp_max_resolve_memory),
-						errdetail("After " UINT64_FORMAT " rows there are %u identifiers, %u links and %u message ids.",
-								  r->n_rows, r->identifiers.n_nodes, r->pairs.n_nodes, r->seen->members),
-						errhint("Raise it where there is memory. Where no message comes twice, take messageId out of them: "
-								"then none is kept.")));
+		ereport(ERROR,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("resolving the query takes more than cdp.max_resolve_memory (%d kB)", cdp_max_resolve_memory),
+				 errdetail("After " UINT64_FORMAT " rows there are %u identifiers, %u links and %u message ids.",
+						   r->n_rows, r->identifiers.n_nodes, r->pairs.n_nodes, r->seen->members),
+				 errhint("Raise it where there is memory. Where no message comes twice, take messageId out of them: "
+						 "then none is kept.")));
 }
 
 /* The node of an identifier; made if it is new. */
 static uint32
 node_of(Receiver *r, const CdpMention *mention)
 {
-	const CdpNamespace *ns = &r->namespaces->items[mention->namespace_index];
+	const CdpNamespace *ns = &r->rules.namespaces->items[mention->namespace_index];
 	CdpIdentifier *id = cdp_identifier_make(ns->name, strlen(ns->name), mention->value, mention->value_length);
 	Datum value = PointerGetDatum(id);
 	bool is_new;
@@ -181,9 +174,9 @@ see_star(Receiver *r, int n, TimestampTz at)
 	for (int i = 0; i < n; i++)
 	{
 		uint32 node = node_of(r, &r->found[i]);
-		bool is_first = i == 0 || is_person != r->namespaces->items[r->found[i].namespace_index].is_person_entity;
+		bool is_first = i == 0 || is_person != r->rules.namespaces->items[r->found[i].namespace_index].is_person_entity;
 
-		is_person = r->namespaces->items[r->found[i].namespace_index].is_person_entity;
+		is_person = r->rules.namespaces->items[r->found[i].namespace_index].is_person_entity;
 		if (is_first)
 			strongest = node;
 		else
@@ -209,7 +202,7 @@ read_time(const Receiver *r, CdpJsonValue message, const char *name, TimestampTz
 	return true;
 }
 
-/* When a message happened, by itself: as cdp.ingest() reads it, but receipt is what it says, and no clock is corrected. */
+/* When a message happened, by what it says; receipt included. No clock is corrected. */
 static TimestampTz
 message_time(const Receiver *r, CdpJsonValue message)
 {
@@ -292,7 +285,7 @@ see_message(Receiver *r, CdpJsonValue json, CdpJsonValue envelope, TimestampTz a
 	message.type = type_number >= 0 ? (CdpMessageType) type_number : CDP_MESSAGE_TYPES;
 	if (!r->has_times)
 		at = message_time(r, json);
-	n = cdp_identifier_extract(r->namespaces, &message, r->found, &is_present);
+	n = cdp_identifier_extract(r->rules.namespaces, &message, r->found, &is_present);
 	if (n == CDP_MAX_IDENTIFIERS)
 		refuse(r, ERRCODE_PROGRAM_LIMIT_EXCEEDED,
 			   psprintf("the message has %d identifiers or more", CDP_MAX_IDENTIFIERS), "Leave such messages out.");
@@ -373,8 +366,9 @@ start(DestReceiver *self, int operation, TupleDesc columns)
 	Receiver *r = (Receiver *) self;
 
 	if (columns->natts < 1 || columns->natts > 2)
-		ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH),
-						errmsg("the query has %d columns, one or two are needed", columns->natts), errhint(HOW_TO_ASK)));
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("the query has %d columns, one or two are needed", columns->natts), errhint(HOW_TO_ASK)));
 	r->message_type = getBaseType(TupleDescAttr(columns, 0)->atttypid);
 	if (r->message_type != JSONBOID && r->message_type != JSONOID && r->message_type != TEXTOID &&
 		r->message_type != VARCHAROID)
@@ -393,115 +387,6 @@ start(DestReceiver *self, int operation, TupleDesc columns)
 static void
 finish(DestReceiver *self)
 {
-}
-
-/* Read one ruling, a pair of identifiers. */
-static void
-read_ruling(Receiver *r, CdpJsonValue pair, const char *key, int number)
-{
-	WrittenRuling *ruling = &r->written[r->n_written++];
-	CdpMention *ends[2] = {&ruling->a, &ruling->b};
-	const CdpNamespace *a;
-	const CdpNamespace *b;
-	uint32 node = pair.node;
-
-	if (!cdp_json_is(pair, CDP_JSON_ARRAY) || pair.json->nodes[pair.node].count != 2)
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("number %d of the %s in the rules is not a pair", number, key),
-						errhint("Write [\"user_id:a\", \"email:b@example.com\"].")));
-	node++;
-	for (int side = 0; side < 2; side++)
-	{
-		CdpJsonValue v = {pair.json, node};
-		CdpMention *end = ends[side];
-
-		end->namespace_index = cdp_rules_identifier(r->namespaces, v, &end->value, &end->value_length);
-		if (end->value == NULL ||
-			!cdp_identifier_is_eligible(r->namespaces, end->namespace_index, end->value, end->value_length))
-			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-							errmsg("number %d of the %s in the rules names a blocked value", number, key),
-							errhint("Blocked values, and those that a valid_pattern does not match, are nobody's.")));
-		node = pair.json->nodes[node].next;
-	}
-	a = &r->namespaces->items[ruling->a.namespace_index];
-	b = &r->namespaces->items[ruling->b.namespace_index];
-	if (a->is_person_entity != b->is_person_entity)
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("number %d of the %s in the rules is about different entities", number, key),
-						errhint("A person and an account are never one.")));
-	if (a == b && ruling->a.value_length == ruling->b.value_length &&
-		memcmp(ruling->a.value, ruling->b.value, ruling->a.value_length) == 0)
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("number %d of the %s in the rules names one identifier twice", number, key),
-						errhint("Identifiers are compared in their normal form.")));
-}
-
-/* Read the pins, or the denials. */
-static void
-read_rulings(Receiver *r, CdpJsonValue rules, const char *key, bool is_pin)
-{
-	CdpJsonValue list = cdp_json_member(rules, key);
-	const CdpJsonNode *nodes;
-	int number = 0;
-
-	if (!cdp_json_exists(list) || cdp_json_type(list) == CDP_JSON_NULL)
-		return;
-	if (cdp_json_type(list) != CDP_JSON_ARRAY)
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("%s in the rules is not an array", key),
-						errhint("Write [[\"user_id:a\", \"email:b@example.com\"], ..].")));
-	nodes = list.json->nodes;
-	if (r->written == NULL)
-		r->written = palloc(sizeof(WrittenRuling));
-	r->written = repalloc_huge(r->written, sizeof(WrittenRuling) * ((Size) r->n_written + nodes[list.node].count + 1));
-	for (uint32 i = list.node + 1; i < nodes[list.node].next; i = nodes[i].next)
-	{
-		CdpJsonValue pair = {list.json, i};
-
-		r->written[r->n_written].is_pin = is_pin;
-		read_ruling(r, pair, key, ++number);
-	}
-}
-
-/* Parse a jsonb of rules; its text and tape stay. */
-static CdpJsonValue
-parse_rules(Jsonb *rules)
-{
-	CdpJson *json = palloc(sizeof(CdpJson));
-	char *text = JsonbToCString(NULL, &rules->root, VARSIZE(rules));
-
-	if (!cdp_json_parse(text, strlen(text), json))
-		elog(ERROR, "jsonb gave invalid JSON");
-	return cdp_json_root(json);
-}
-
-static CdpJsonValue
-default_rules(void)
-{
-	CdpJsonValue rules;
-	bool isnull;
-
-	if (cdp_run(&read_default_rules, NULL, NULL) != 1)
-		elog(ERROR, "cdp.default_rules() gave no row");
-	rules = parse_rules(DatumGetJsonbPCopy(cdp_result_datum(0, 1, &isnull)));
-	cdp_done();
-	return rules;
-}
-
-/* Read the rules; NULL: the default ones. */
-static void
-read_rules(Receiver *r, Jsonb *written)
-{
-	static const char *const keys[] = {"namespaces", "blocked", "pins", "denials", NULL};
-	CdpJsonValue rules = written == NULL ? default_rules() : parse_rules(written);
-	CdpJsonValue namespaces;
-
-	cdp_rules_check_keys(rules, keys, "the rules");
-	namespaces = cdp_json_member(rules, "namespaces");
-	if (!cdp_json_exists(namespaces))
-		namespaces = cdp_json_member(default_rules(), "namespaces");
-	r->namespaces = cdp_namespaces_of_json(namespaces, cdp_json_member(rules, "blocked"));
-	read_rulings(r, rules, "pins", true);
-	read_rulings(r, rules, "denials", false);
 }
 
 /* Is a node's identifier the stronger one? */
@@ -523,15 +408,15 @@ add_rulings(Receiver *r, CdpRuling *rulings)
 	uint32 n_known = r->identifiers.n_nodes;
 
 	/* pins come first in what was written */
-	for (int i = 0; i < r->n_written; i++)
+	for (int i = 0; i < r->rules.n_rulings; i++)
 	{
-		uint32 a = node_of(r, &r->written[i].a);
-		uint32 b = node_of(r, &r->written[i].b);
+		uint32 a = node_of(r, &r->rules.rulings[i].a);
+		uint32 b = node_of(r, &r->rules.rulings[i].b);
 		bool in_order = is_stronger(&r->nodes[a], &r->nodes[b]);
 
 		rulings[i].a = in_order ? a : b;
 		rulings[i].b = in_order ? b : a;
-		rulings[i].is_pin = r->written[i].is_pin;
+		rulings[i].is_pin = r->rules.rulings[i].is_pin;
 		if (!rulings[i].is_pin)
 			continue;
 		cdp_link_without_evidence(link_of(r, rulings[i].a, rulings[i].b));
@@ -573,8 +458,8 @@ static Receiver *
 make_receiver(void)
 {
 	Receiver *r = palloc0(sizeof(Receiver));
-	TypeCacheEntry *type = lookup_type_cache(cdp_type_oid("identifier"),
-											 TYPECACHE_HASH_EXTENDED_PROC_FINFO | TYPECACHE_EQ_OPR_FINFO);
+	TypeCacheEntry *type =
+		lookup_type_cache(cdp_type_oid("identifier"), TYPECACHE_HASH_EXTENDED_PROC_FINFO | TYPECACHE_EQ_OPR_FINFO);
 
 	r->pub.receiveSlot = receive;
 	r->pub.rStartup = start;
@@ -582,7 +467,8 @@ make_receiver(void)
 	r->pub.rDestroy = finish;
 	r->pub.mydest = DestNone;
 	r->context = CurrentMemoryContext;
-	r->row_context = AllocSetContextCreate(CurrentMemoryContext, "cdp identity row", 0, 64 * 1024, ALLOCSET_DEFAULT_MAXSIZE);
+	r->row_context =
+		AllocSetContextCreate(CurrentMemoryContext, "cdp identity row", 0, 64 * 1024, ALLOCSET_DEFAULT_MAXSIZE);
 	r->seen = seen_create(r->context, 1024, NULL);
 	cdp_node_table_init(&r->identifiers, false, -1, &type->hash_extended_proc_finfo, &type->eq_opr_finfo, InvalidOid);
 	cdp_node_table_init(&r->pairs, true, sizeof(uint64), NULL, NULL, InvalidOid);
@@ -604,20 +490,22 @@ cdp_resolve_query(PG_FUNCTION_ARGS)
 	uint32 n_nodes;
 
 	if (PG_ARGISNULL(0))
-		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("query must not be null"), errhint(HOW_TO_ASK)));
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("query must not be null"), errhint(HOW_TO_ASK)));
 	InitMaterializedSRF(fcinfo, 0);
 	context = AllocSetContextCreate(CurrentMemoryContext, "cdp identity query", ALLOCSET_DEFAULT_SIZES);
 	SPI_connect();
 	MemoryContextSwitchTo(context);
 	query = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	r = make_receiver();
-	read_rules(r, PG_ARGISNULL(1) ? NULL : PG_GETARG_JSONB_P(1));
+	cdp_query_rules_read(&r->rules, PG_ARGISNULL(1) ? NULL : PG_GETARG_JSONB_P(1));
 	cdp_stream(query, &r->pub, HOW_TO_ASK);
 	MemoryContextSwitchTo(context);
-	rulings = palloc_extended(sizeof(CdpRuling) * ((Size) r->n_written + 1), MCXT_ALLOC_HUGE);
+	rulings = palloc_extended(sizeof(CdpRuling) * ((Size) r->rules.n_rulings + 1), MCXT_ALLOC_HUGE);
 	n_nodes = add_rulings(r, rulings);
 	check_memory(r, 0);
-	cdp_resolve(r->namespaces, r->nodes, r->identifiers.n_nodes, r->links, r->pairs.n_nodes, rulings, r->n_written);
+	cdp_resolve(r->rules.namespaces, r->nodes, r->identifiers.n_nodes, r->links, r->pairs.n_nodes, rulings,
+				r->rules.n_rulings);
 	put_nodes(r, n_nodes, result);
 	SPI_finish();
 	MemoryContextDelete(context);
