@@ -118,6 +118,22 @@ COMMENT ON OPERATOR CLASS cdp.identifier_hash_ops USING hash IS 'Hash of identif
 
 -- configuration
 
+CREATE FUNCTION cdp.default_rules() RETURNS jsonb
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $$ SELECT '{"namespaces": {
+	"user_id": {"kind": "person", "priority": 10, "max_per_profile": 1, "paths": ["userId"]},
+	"email": {"kind": "contact", "priority": 20, "max_per_profile": 5, "normalizer": "email",
+		"paths": ["identify:traits.email", "context.traits.email"]},
+	"phone": {"kind": "contact", "priority": 30, "max_per_profile": 5, "normalizer": "phone",
+		"paths": ["identify:traits.phone", "context.traits.phone"]},
+	"device_id": {"kind": "device", "priority": 80, "normalizer": "lower", "paths": ["context.device.id"]},
+	"advertising_id": {"kind": "device", "priority": 85, "normalizer": "lower", "paths": ["context.device.advertisingId"]},
+	"anonymous_id": {"kind": "device", "priority": 90, "paths": ["anonymousId", "alias:previousId"]},
+	"group_id": {"entity": "account", "kind": "person", "priority": 10, "max_per_profile": 1,
+		"paths": ["groupId", "context.groupId"]}
+}}'::pg_catalog.jsonb $$;
+COMMENT ON FUNCTION cdp.default_rules() IS 'The built-in namespaces, as cdp.resolve() takes rules: an object of namespaces by name, each with what differs from the defaults of cdp.create_namespace(). cdp.init() makes the rows of cdp.namespace from it';
+
 CREATE FUNCTION cdp.create_namespace(
 	name text, kind text DEFAULT 'contact', priority integer DEFAULT NULL, max_per_profile integer DEFAULT NULL,
 	bridge text DEFAULT 'unique', normalizer text DEFAULT 'none', valid_pattern text DEFAULT NULL,
@@ -315,14 +331,11 @@ BEGIN
 		FOR EACH STATEMENT EXECUTE FUNCTION cdp.rules_changed();
 
 	IF NOT EXISTS (SELECT FROM cdp.setup WHERE noun = 'identifier') THEN
-		INSERT INTO cdp.namespace (name, entity, kind, priority, max_per_profile, normalizer, paths) VALUES
-			('user_id', 'person', 'person', 10, 1, 'none', '{userId}'),
-			('email', 'person', 'contact', 20, 5, 'email', '{identify:traits.email,context.traits.email}'),
-			('phone', 'person', 'contact', 30, 5, 'phone', '{identify:traits.phone,context.traits.phone}'),
-			('device_id', 'person', 'device', 80, NULL, 'lower', '{context.device.id}'),
-			('advertising_id', 'person', 'device', 85, NULL, 'lower', '{context.device.advertisingId}'),
-			('anonymous_id', 'person', 'device', 90, NULL, 'none', '{anonymousId,alias:previousId}'),
-			('group_id', 'account', 'person', 10, 1, 'none', '{groupId,context.groupId}');
+		INSERT INTO cdp.namespace (name, entity, kind, priority, max_per_profile, normalizer, paths)
+		SELECT n.name, coalesce(r.entity, 'person'), r.kind, r.priority, r.max_per_profile, coalesce(r.normalizer, 'none'), r.paths
+		FROM jsonb_each(cdp.default_rules() -> 'namespaces') n (name, rule),
+			jsonb_to_record(n.rule) r (entity text, kind text, priority integer, max_per_profile integer, normalizer text, paths text[])
+		ORDER BY r.entity NULLS FIRST, r.priority;
 	END IF;
 	PERFORM cdp.record_version('identifier', 1);
 END

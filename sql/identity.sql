@@ -566,6 +566,11 @@ RETURNS TABLE (node anyelement, component anyelement)
 AS 'MODULE_PATHNAME', 'cdp_connected_components' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1000000 COST 1000000;
 COMMENT ON FUNCTION cdp.connected_components(text, anyelement) IS 'As cdp.connected_components(text), for nodes of another type, of which node_type is any value: cdp.connected_components(query, NULL::uuid). Any type of 8 bytes or by reference that can be hashed will do; the values are kept in memory. Errors as there, and 42883, 0A000';
 
+CREATE FUNCTION cdp.resolve(query text, rules jsonb DEFAULT NULL)
+RETURNS TABLE (identifier cdp.identifier, profile cdp.identifier, is_contested boolean)
+AS 'MODULE_PATHNAME', 'cdp_resolve_query' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1000000 COST 1000000;
+COMMENT ON FUNCTION cdp.resolve(text, jsonb) IS 'Who is who, on any query; needs no cdp.init() and reads no table of cdp. The query yields a message per row (jsonb, json or text; an envelope too), and, if you like, in a second column when it happened (timestamptz). Returns each identifier that may enter the graph once, normalised, with the strongest one of its profile, which stands for it, and whether it is a device seen with two values of one other namespace. rules: namespaces, blocked, pins, denials; what is left out is as in cdp.default_rules(). Streams the query; takes the memory of cdp.max_resolve_memory at most. Errors 22004, 22007, 22008, 22023, 22P02, 2201B, 42601, 42602, 42704, 42804, 53400, 54000';
+
 CREATE FUNCTION cdp.resolve_all()
 RETURNS TABLE (identifier_id bigint, cluster bigint, component bigint, is_disputed boolean, is_contested boolean)
 AS 'MODULE_PATHNAME', 'cdp_resolve_all' LANGUAGE C STABLE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp;

@@ -10,9 +10,6 @@
 #include "event/event.h"
 #include "miscadmin.h"
 
-/* Clocks of clients run ahead; a future event is taken to have happened at most this long after receipt. */
-#define MAX_AHEAD (5 * USECS_PER_MINUTE)
-
 #define MAX_MEMBERS 64 /* of a message's top level; SDKs send about a dozen */
 
 typedef struct Check
@@ -152,7 +149,7 @@ read_time(Check *check, CdpJsonValue object, const char *name, TimestampTz *at)
 	return true;
 }
 
-/* When it happened by our clock: received - (sent - original), never later than MAX_AHEAD after receipt. */
+/* When it happened by our clock: received - (sent - original), never later than CDP_MAX_AHEAD after receipt. */
 static bool
 read_times(Check *check, CdpMessage *message)
 {
@@ -173,7 +170,7 @@ read_times(Check *check, CdpMessage *message)
 		at = payload->received_at;
 	else if (sent != DT_NOBEGIN && payload->corrects_clock && cdp_is_plausible_time(payload->received_at - (sent - at)))
 		at = payload->received_at - (sent - at);
-	message->occurred_at = Min(at, payload->received_at + MAX_AHEAD);
+	message->occurred_at = Min(at, payload->received_at + CDP_MAX_AHEAD);
 	return true;
 }
 

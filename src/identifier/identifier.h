@@ -34,6 +34,7 @@ cdp_identifier_value_length(const CdpIdentifier *id)
 }
 
 extern CdpIdentifier *cdp_identifier_make(const char *name_space, int namespace_length, const char *value, int length);
+extern CdpIdentifier *cdp_identifier_parse(const char *text); /* namespace:value, or an error 22P02, 22001 */
 
 typedef enum CdpNormalizer
 {
@@ -106,6 +107,18 @@ extern void cdp_namespaces_hold(bool is_alone);
 /* The rules in force. Good until the next call in this session. */
 extern CdpNamespaces *cdp_namespaces_load(void);
 extern int cdp_namespace_find(const CdpNamespaces *namespaces, const char *name, int length); /* -1: none */
+
+/*
+ * Rules that stand in JSON: 'namespaces' is an object as in cdp.default_rules(), 'blocked' (may be none) an array.
+ * An error for whatever is wrong in them.  In the current context; knows no table.
+ */
+extern CdpNamespaces *cdp_namespaces_of_json(CdpJsonValue namespaces, CdpJsonValue blocked);
+
+/* An error 22023 unless each member of an object in the rules has one of the names (ended by NULL). */
+extern void cdp_rules_check_keys(CdpJsonValue object, const char *const *keys, const char *where);
+
+/* A string of the rules, namespace:value, normalised; '*value' NULL when nothing is left of it. Returns its namespace. */
+extern int cdp_rules_identifier(const CdpNamespaces *namespaces, CdpJsonValue v, const char **value, int *length);
 
 /* The normal form of a value; NULL when nothing is left of it or it is too long. */
 extern const char *cdp_identifier_normalize(const CdpNamespace *ns, const char *value, int length, int *out_length);

@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "identifier/identifier.h"
+#include "identifier/rules.h"
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_collation.h"
@@ -40,20 +41,30 @@ static const char *const nobody[] = {"null",	"-1",	 "anonymous", "guest", "none"
 									 "nan",		"undefined", "unknown", "true",	 "false",			  "[object object]",
 									 "not_authenticated", "test@test.com"};
 
-static int
-enum_value(const char *name, const char *const *names, int n)
+const char *const cdp_kind_names[] = {"person", "contact", "device", NULL};
+const char *const cdp_bridge_names[] = {"unique", "always", "never", NULL};
+const char *const cdp_normalizer_names[] = {"none", "lower", "email", "phone", NULL};
+
+int
+cdp_name_index(const char *name, const char *const *names)
 {
-	for (int i = 0; i < n; i++)
+	for (int i = 0; names[i] != NULL; i++)
 	{
 		if (strcmp(name, names[i]) == 0)
 			return i;
 	}
-	return 0; /* the table's CHECK constraints let nothing else in */
+	return -1;
 }
 
-/* Compile "identify:traits.email" into a path. */
-static CdpPath
-compile_path(char *text)
+/* The value of a name that stands in the table. */
+static int
+enum_value(const char *name, const char *const *names)
+{
+	return Max(0, cdp_name_index(name, names)); /* the table's CHECK constraints let nothing else in */
+}
+
+CdpPath
+cdp_path_compile(char *text)
 {
 	CdpPath path = {-1, 0, NULL};
 	char *colon = strchr(text, ':');
@@ -87,7 +98,7 @@ compile_paths(CdpNamespace *ns, Datum array)
 
 		if (nulls[i])
 			continue;
-		path = compile_path(TextDatumGetCString(values[i]));
+		path = cdp_path_compile(TextDatumGetCString(values[i]));
 		if (path.n > 0)
 			ns->paths[ns->n_paths++] = path;
 	}
@@ -97,9 +108,6 @@ compile_paths(CdpNamespace *ns, Datum array)
 static CdpNamespaces *
 read_rules(void)
 {
-	static const char *const kinds[] = {"person", "contact", "device"};
-	static const char *const bridges[] = {"unique", "always", "never"};
-	static const char *const normalizers[] = {"none", "lower", "email", "phone"};
 	CdpNamespaces *all = palloc0(sizeof(CdpNamespaces));
 	bool isnull;
 
@@ -113,11 +121,11 @@ read_rules(void)
 		ns->name = cdp_result_cstring(i, 1);
 		ns->entity = cdp_result_cstring(i, 2);
 		ns->is_person_entity = strcmp(ns->entity, "person") == 0;
-		ns->kind = enum_value(cdp_result_cstring(i, 3), kinds, lengthof(kinds));
+		ns->kind = enum_value(cdp_result_cstring(i, 3), cdp_kind_names);
 		ns->priority = cdp_result_int64(i, 4, 0);
 		ns->max_per_profile = cdp_result_int64(i, 5, 0);
-		ns->bridge = enum_value(cdp_result_cstring(i, 6), bridges, lengthof(bridges));
-		ns->normalizer = enum_value(cdp_result_cstring(i, 7), normalizers, lengthof(normalizers));
+		ns->bridge = enum_value(cdp_result_cstring(i, 6), cdp_bridge_names);
+		ns->normalizer = enum_value(cdp_result_cstring(i, 7), cdp_normalizer_names);
 		ns->valid_pattern = cdp_result_cstring(i, 8);
 		if (!isnull)
 			compile_paths(ns, paths);
