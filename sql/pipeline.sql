@@ -76,7 +76,8 @@ BEGIN
 	CREATE TEMPORARY TABLE cdp_mention ON COMMIT DROP AS
 		SELECT e.ctid AS event_ctid, e.tableoid AS event_table, e.identifier_id AS anchor, e.occurred_at, e.type,
 			m.ord, m.namespace, m.value, m.entity, i.identifier_id
-		FROM cdp.event e CROSS JOIN LATERAL cdp.message_identifiers(e.type, e.message) m
+		FROM cdp.event e JOIN cdp.source s USING (source_id)
+		CROSS JOIN LATERAL cdp.message_identifiers(e.type, e.message, s.phone_region) m
 		LEFT JOIN cdp.identity i ON i.namespace = m.namespace COLLATE "C" AND i.value = m.value COLLATE "C";
 
 	part := 'identifiers';
@@ -206,6 +207,8 @@ BEGIN
 		FROM cdp.worker_state() w
 		UNION ALL
 		SELECT 'rejected', count(*)::text, 'messages in cdp.rejected' FROM cdp.rejected
+		UNION ALL
+		SELECT 'malformed', count(*)::text, 'messages with a value that became no identifier, see cdp.malformed_values' FROM cdp.malformed_value
 		UNION ALL
 		SELECT 'timers due', count(*)::text, 'profiles whose segments wait for cdp.process()' FROM cdp.due WHERE due_at <= cdp.clock_now()
 		UNION ALL
