@@ -175,7 +175,7 @@ BEGIN
 		PERFORM cdp.create_source('default', description => 'Messages that name no source');
 		PERFORM cdp.create_source('import', corrects_clock => false, description => 'History from files: times are taken as they are');
 	END IF;
-	PERFORM cdp.record_version('event', 2);
+	PERFORM cdp.record_version('event', 1);
 END
 $$;
 COMMENT ON FUNCTION cdp.init_event() IS 'Make the tables of sources, inbox, rejected and seen messages, the event log and what is malformed in it; part of cdp.init()';

@@ -249,7 +249,7 @@ BEGIN
 			('anonymous_id', 'person', 'device', 90, NULL, 'none', '{anonymousId,alias:previousId}'),
 			('group_id', 'account', 'person', 10, 1, 'none', '{groupId,context.groupId}');
 	END IF;
-	PERFORM cdp.record_version('identifier', 2);
+	PERFORM cdp.record_version('identifier', 1);
 END
 $$;
 COMMENT ON FUNCTION cdp.init_identifier() IS 'Make the tables of namespaces and blocked values with their built-in rows; part of cdp.init()';

@@ -208,7 +208,7 @@ BEGIN
 		UNION ALL
 		SELECT 'rejected', count(*)::text, 'messages in cdp.rejected' FROM cdp.rejected
 		UNION ALL
-		SELECT 'malformed', count(*)::text, 'messages with a value that became no identifier, see cdp.malformed_values' FROM cdp.malformed_value
+		SELECT 'malformed', count(*)::text, 'values that became no identifiers' FROM cdp.malformed_value
 		UNION ALL
 		SELECT 'timers due', count(*)::text, 'profiles whose segments wait for cdp.process()' FROM cdp.due WHERE due_at <= cdp.clock_now()
 		UNION ALL

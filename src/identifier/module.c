@@ -48,7 +48,7 @@ typedef struct ReadPhone
 	char e164[CDP_MAX_E164_BYTES];
 } ReadPhone;
 
-static ReadPhone read_phones[1024]; /* each at the place of its hash; the last one stays */
+static ReadPhone read_phones[4096]; /* each at the place of its hash; the last one stays */
 
 const char *
 cdp_phone_normalize(const char *text, int *length, const char *region)
