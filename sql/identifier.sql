@@ -41,10 +41,14 @@ CREATE FUNCTION cdp.is_blocked(identifier cdp.identifier) RETURNS boolean
 AS 'MODULE_PATHNAME', 'cdp_is_blocked' LANGUAGE C STABLE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp;
 COMMENT ON FUNCTION cdp.is_blocked(cdp.identifier) IS 'Whether an identifier is kept out of the graph: a blocked value, or one its namespace''s valid_pattern does not match. Error 42704 when there is no such namespace';
 
-CREATE FUNCTION cdp.message_identifiers(type text, message jsonb)
+CREATE FUNCTION cdp.message_identifiers(type text, message jsonb, phone_region text DEFAULT NULL)
 RETURNS TABLE (ord integer, namespace text, value text, entity text)
-AS 'MODULE_PATHNAME', 'cdp_message_identifiers' LANGUAGE C STABLE STRICT PARALLEL UNSAFE ROWS 3 SET search_path = pg_catalog, pg_temp;
-COMMENT ON FUNCTION cdp.message_identifiers(text, jsonb) IS 'The identifiers of a message that may enter the graph by the rules in force, normalised, strongest first, people''s before accounts''';
+AS 'MODULE_PATHNAME', 'cdp_message_identifiers' LANGUAGE C STABLE PARALLEL UNSAFE ROWS 3 SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION cdp.message_identifiers(text, jsonb, text) IS 'The identifiers of a message that may enter the graph by the rules in force, normalised, strongest first, people''s before accounts''; phone_region: that of the message''s source. Error 22023';
+
+CREATE FUNCTION cdp.is_phone_region(region text) RETURNS boolean
+AS 'MODULE_PATHNAME', 'cdp_is_phone_region' LANGUAGE C STABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION cdp.is_phone_region(text) IS 'Whether it is the code of a country or territory (ISO 3166, two capital letters) whose phone numbers libphonenumber knows. Error 58P01 when that library is missing';
 
 -- operators, in pg_catalog so that they are found under any search_path
 
@@ -189,7 +193,7 @@ BEGIN
 	PERFORM cdp.judge_again(to_jsonb(was));
 END
 $$;
-COMMENT ON FUNCTION cdp.create_namespace(text, text, integer, integer, text, text, text, text[], text) IS 'Make or replace a namespace. kind: person, contact or device; priority: 1 is the strongest, each of an entity its own (default: after the last); max_per_profile: null for no limit; bridge: unique, always or never (devices); normalizer: none, lower, email or phone; paths: where in a message it stands, such as {identify:traits.email,context.traits.email}. Applies to the past in the same transaction, as if it had always been so; cdp.simulate() shows beforehand what it would do. Waits for running ingestion and holds it up meanwhile. Errors 42602, 22023, 23505, 23514, 2201B';
+COMMENT ON FUNCTION cdp.create_namespace(text, text, integer, integer, text, text, text, text[], text) IS 'Make or replace a namespace. kind: person, contact or device; priority: 1 is the strongest, each of an entity its own (default: after the last); max_per_profile: null for no limit; bridge: unique, always or never (devices); normalizer: none, lower, email, email_gmail or phone; paths: where in a message it stands, such as {identify:traits.email,context.traits.email}. Applies to the past in the same transaction, as if it had always been so; cdp.simulate() shows beforehand what it would do. Waits for running ingestion and holds it up meanwhile. Errors 42602, 22023, 23505, 23514, 2201B';
 
 CREATE FUNCTION cdp.drop_namespace(name text) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -300,13 +304,14 @@ BEGIN
 		priority integer NOT NULL CONSTRAINT namespace_priority_check CHECK (priority > 0),
 		max_per_profile integer CONSTRAINT namespace_max_per_profile_check CHECK (max_per_profile > 0),
 		bridge text NOT NULL DEFAULT 'unique' CONSTRAINT namespace_bridge_check CHECK (bridge IN ('unique', 'always', 'never')),
-		normalizer text NOT NULL DEFAULT 'none'
-			CONSTRAINT namespace_normalizer_check CHECK (normalizer IN ('none', 'lower', 'email', 'phone')),
+		normalizer text NOT NULL DEFAULT 'none',
 		valid_pattern text
 			CONSTRAINT namespace_valid_pattern_check CHECK (('' ~ valid_pattern) IS NOT NULL OR valid_pattern IS NULL), -- raises on no regular expression
 		paths text[] NOT NULL DEFAULT '{}',
 		CONSTRAINT namespace_priority_key UNIQUE (entity, priority) DEFERRABLE
 	);
+	ALTER TABLE cdp.namespace DROP CONSTRAINT IF EXISTS namespace_normalizer_check,
+		ADD CONSTRAINT namespace_normalizer_check CHECK (normalizer IN ('none', 'lower', 'email', 'email_gmail', 'phone'));
 	COMMENT ON TABLE cdp.namespace IS 'Kinds of identifiers and their rules; changed by cdp.create_namespace()';
 	COMMENT ON COLUMN cdp.namespace.priority IS '1 is the strongest; each namespace of an entity has its own';
 	COMMENT ON COLUMN cdp.namespace.max_per_profile IS 'How many values one profile may have; null: any number';

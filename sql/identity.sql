@@ -735,7 +735,8 @@ BEGIN
 			CASE WHEN m.ord = 1 THEN NULL WHEN first_value(m.ord) OVER star = m.ord THEN first_value(i.identifier_id) OVER whole
 				ELSE first_value(i.identifier_id) OVER star END AS linked_id,
 			m.ord > 1 AND first_value(m.ord) OVER star = m.ord AS is_related
-		FROM cdp.event e CROSS JOIN LATERAL cdp.message_identifiers(e.type, e.message) m
+		FROM cdp.event e JOIN cdp.source s ON s.source_id = e.source_id
+		CROSS JOIN LATERAL cdp.message_identifiers(e.type, e.message, s.phone_region) m
 		LEFT JOIN cdp.identity i ON i.namespace = m.namespace COLLATE "C" AND i.value = m.value COLLATE "C"
 		WINDOW whole AS (PARTITION BY e.identifier_id, e.occurred_at, e.tableoid, e.ctid ORDER BY m.ord),
 			star AS (PARTITION BY e.identifier_id, e.occurred_at, e.tableoid, e.ctid, m.entity ORDER BY m.ord);
@@ -748,11 +749,12 @@ BEGIN
 		JOIN cdp.identity u ON u.identifier_id = l.identifier_a
 		JOIN cdp.namespace n ON n.name = u.namespace AND n.kind <> 'device'
 		CROSS JOIN LATERAL ( -- OFFSET 0: by the index
-			SELECT x.* FROM cdp.event x WHERE x.identifier_id = l.identifier_a AND x.occurred_at BETWEEN l.first_seen_at AND l.last_seen_at
+			SELECT x.*, s.phone_region FROM cdp.event x JOIN cdp.source s ON s.source_id = x.source_id
+			WHERE x.identifier_id = l.identifier_a AND x.occurred_at BETWEEN l.first_seen_at AND l.last_seen_at
 			OFFSET 0
 		) e
 		WHERE d.is_contested AND EXISTS (
-			SELECT FROM cdp.message_identifiers(e.type, e.message) m WHERE m.namespace = d.namespace AND m.value = d.value);
+			SELECT FROM cdp.message_identifiers(e.type, e.message, e.phone_region) m WHERE m.namespace = d.namespace AND m.value = d.value);
 	COMMENT ON VIEW cdp.derived_sign_in IS 'What cdp.sign_in must hold, derived from the log';
 
 	CREATE OR REPLACE VIEW cdp.tenure AS

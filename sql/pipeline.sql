@@ -186,6 +186,8 @@ BEGIN
 		UNION ALL
 		SELECT 'rejected', count(*)::text, 'messages in cdp.rejected' FROM cdp.rejected
 		UNION ALL
+		SELECT 'malformed', count(*)::text, 'values that became no identifiers' FROM cdp.malformed_value
+		UNION ALL
 		SELECT 'timers due', count(*)::text, 'profiles whose segments wait for cdp.process()' FROM cdp.due WHERE due_at <= cdp.clock_now()
 		UNION ALL
 		SELECT 'running', substring(a.query FROM '^/\* cdp: (.*?) \*/'), format('pid: %s, for: %s', a.pid, clock_timestamp() - a.query_start)

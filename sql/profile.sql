@@ -151,7 +151,7 @@ BEGIN
 				AND e.message -> 'traits' <> '{}'
 			JOIN cdp.source s ON s.source_id = e.source_id
 			CROSS JOIN LATERAL (
-				SELECT m.namespace, m.value FROM cdp.message_identifiers(e.type, e.message) m
+				SELECT m.namespace, m.value FROM cdp.message_identifiers(e.type, e.message, s.phone_region) m
 				WHERE m.entity <> 'person' ORDER BY m.ord LIMIT 1
 			) f
 			WHERE f.namespace = g.namespace AND f.value = g.value

@@ -35,6 +35,7 @@ typedef struct CdpPayload
 	int source_id;		/* 0: unknown */
 	int16 source_rank;
 	bool corrects_clock;
+	const char *phone_region; /* NULL: none */
 } CdpPayload;
 
 #define CDP_MESSAGE_TYPES 6
@@ -61,6 +62,7 @@ typedef struct CdpMessage
 	Jsonb *document;   /* the message as it is kept */
 	int first_mention; /* in batch->mentions: strongest first, people's before accounts' */
 	int n_mentions;
+	int n_malformed; /* after those: namespaces of values that became no identifiers */
 
 	/* event: de-duplicate */
 	pg_uuid_t key;

@@ -43,7 +43,7 @@ static const char *const nobody[] = {"null",	"-1",	 "anonymous", "guest", "none"
 
 const char *const cdp_kind_names[] = {"person", "contact", "device", NULL};
 const char *const cdp_bridge_names[] = {"unique", "always", "never", NULL};
-const char *const cdp_normalizer_names[] = {"none", "lower", "email", "phone", NULL};
+const char *const cdp_normalizer_names[] = {"none", "lower", "email", "email_gmail", "phone", NULL};
 
 int
 cdp_name_index(const char *name, const char *const *names)
@@ -295,27 +295,45 @@ matches(const char *pattern, const char *value, int length)
 	return found;
 }
 
-bool
-cdp_identifier_is_eligible(const CdpNamespaces *namespaces, int index, const char *value, int length)
+/* Is a value one that means nobody, built in or by the table? */
+static bool
+is_blocked(const CdpNamespaces *namespaces, const char *name_space, const char *value, int length)
 {
-	const CdpNamespace *ns = &namespaces->items[index];
 	char folded[CDP_MAX_IDENTIFIER_BYTES + 1];
-	int folded_length = fold(value, Min(length, CDP_MAX_IDENTIFIER_BYTES), folded);
 
-	if (is_nobody(folded, folded_length))
-		return false;
+	if (is_nobody(folded, fold(value, Min(length, CDP_MAX_IDENTIFIER_BYTES), folded)))
+		return true;
 	for (int i = 0; i < namespaces->n_blocked; i++)
 	{
 		const CdpBlocked *b = &namespaces->blocked[i];
 
-		if (b->name_space != NULL && strcmp(b->name_space, ns->name) != 0)
+		if (b->name_space != NULL && strcmp(b->name_space, name_space) != 0)
 			continue;
 		if (b->is_pattern ? matches(b->value, value, length)
 			: b->is_exact ? strlen(b->value) == (size_t) length && memcmp(b->value, value, length) == 0
 						  : strcmp(b->value, folded) == 0)
-			return false;
+			return true;
 	}
-	return ns->valid_pattern == NULL || matches(ns->valid_pattern, value, length);
+	return false;
+}
+
+CdpVerdict
+cdp_identifier_judge(const CdpNamespaces *namespaces, int index, const char *value, int length,
+					 const char *phone_region, const char **normal, int *normal_length)
+{
+	const CdpNamespace *ns = &namespaces->items[index];
+
+	*normal = cdp_identifier_normalize(ns, value, length, phone_region, normal_length);
+	if (*normal != NULL)
+	{
+		value = *normal;
+		length = *normal_length;
+	}
+	if (is_blocked(namespaces, ns->name, value, length))
+		return CDP_BLOCKED;
+	if (*normal == NULL || (ns->valid_pattern != NULL && !matches(ns->valid_pattern, value, length)))
+		return CDP_MALFORMED;
+	return CDP_TAKEN;
 }
 
 /* Read the rules and the namespace of an identifier, or raise. */
@@ -345,7 +363,7 @@ cdp_normalize(PG_FUNCTION_ARGS)
 
 	namespaces = load_for(id, &index);
 	value = cdp_identifier_normalize(&namespaces->items[index], cdp_identifier_value(id),
-									 cdp_identifier_value_length(id), &length);
+									 cdp_identifier_value_length(id), NULL, &length);
 	if (value != NULL)
 		result = cdp_identifier_make(id->data, id->namespace_length, value, length);
 	if (result == NULL)
@@ -358,14 +376,11 @@ cdp_is_blocked(PG_FUNCTION_ARGS)
 {
 	CdpIdentifier *id = PG_GETARG_IDENTIFIER_P(0);
 	CdpNamespaces *namespaces;
-	const char *value;
-	bool is_blocked;
+	const char *normal;
 	int index;
 	int length;
 
 	namespaces = load_for(id, &index);
-	value = cdp_identifier_normalize(&namespaces->items[index], cdp_identifier_value(id),
-									 cdp_identifier_value_length(id), &length);
-	is_blocked = value == NULL || !cdp_identifier_is_eligible(namespaces, index, value, length);
-	PG_RETURN_BOOL(is_blocked);
+	PG_RETURN_BOOL(cdp_identifier_judge(namespaces, index, cdp_identifier_value(id), cdp_identifier_value_length(id),
+										NULL, &normal, &length) != CDP_TAKEN);
 }

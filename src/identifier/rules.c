@@ -245,7 +245,7 @@ cdp_rules_identifier(const CdpNamespaces *namespaces, CdpJsonValue v, const char
 	id = cdp_identifier_parse(string_of(v));
 	index = find_namespace(namespaces, id->data, id->namespace_length);
 	*value = cdp_identifier_normalize(&namespaces->items[index], cdp_identifier_value(id),
-									  cdp_identifier_value_length(id), length);
+									  cdp_identifier_value_length(id), NULL, length);
 	return index;
 }
 

@@ -264,11 +264,10 @@ is_repeat(Receiver *r, CdpJsonValue message)
 static void
 see_message(Receiver *r, CdpJsonValue json, CdpJsonValue envelope, TimestampTz at)
 {
-	CdpMessage message = {.json = json, .envelope = envelope};
+	CdpPayload payload = {0};
+	CdpMessage message = {.payload = &payload, .json = json, .envelope = envelope};
 	CdpJsonValue type = cdp_json_member(json, "type");
 	int type_number = -1;
-	bool is_present;
-	int n;
 
 	CHECK_FOR_INTERRUPTS();
 	if (!cdp_json_is(json, CDP_JSON_OBJECT))
@@ -285,12 +284,12 @@ see_message(Receiver *r, CdpJsonValue json, CdpJsonValue envelope, TimestampTz a
 	message.type = type_number >= 0 ? (CdpMessageType) type_number : CDP_MESSAGE_TYPES;
 	if (!r->has_times)
 		at = message_time(r, json);
-	n = cdp_identifier_extract(r->rules.namespaces, &message, r->found, &is_present);
-	if (n == CDP_MAX_IDENTIFIERS)
+	cdp_identifier_extract(r->rules.namespaces, &message, r->found);
+	if (message.n_mentions == CDP_MAX_IDENTIFIERS)
 		refuse(r, ERRCODE_PROGRAM_LIMIT_EXCEEDED,
 			   psprintf("the message has %d identifiers or more", CDP_MAX_IDENTIFIERS), "Leave such messages out.");
-	if (n > 0 && !is_repeat(r, json))
-		see_star(r, n, at);
+	if (message.n_mentions > 0 && !is_repeat(r, json))
+		see_star(r, message.n_mentions, at);
 }
 
 /* The text of a message of the query's type; '*length' its length. */

@@ -31,8 +31,8 @@ read_ruling(CdpQueryRules *r, CdpJsonValue pair, const char *key, int number)
 		CdpMention *end = ends[side];
 
 		end->namespace_index = cdp_rules_identifier(r->namespaces, v, &end->value, &end->value_length);
-		if (end->value == NULL ||
-			!cdp_identifier_is_eligible(r->namespaces, end->namespace_index, end->value, end->value_length))
+		if (end->value == NULL || cdp_identifier_judge(r->namespaces, end->namespace_index, end->value, end->value_length,
+													   NULL, &end->value, &end->value_length) != CDP_TAKEN)
 			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 							errmsg("number %d of the %s in the rules names a blocked value", number, key),
 							errhint("Blocked values, and those that a valid_pattern does not match, are nobody's.")));
