@@ -253,7 +253,7 @@ cdp_rules_identifier(const CdpNamespaces *namespaces, CdpJsonValue v, const char
 static void
 read_blocked(CdpNamespaces *all, CdpJsonValue v)
 {
-	static const char *const keys[] = {"namespace", "value", "is_pattern", NULL};
+	static const char *const keys[] = {"namespace", "value", "is_pattern", "is_exact", NULL};
 	static const char where[] = "a blocked value in the rules";
 	CdpBlocked *blocked = &all->blocked[all->n_blocked]; /* zeroed */
 	CdpJsonValue written;
@@ -285,8 +285,12 @@ read_blocked(CdpNamespaces *all, CdpJsonValue v)
 	blocked->is_pattern = cdp_json_is(cdp_json_member(v, "is_pattern"), CDP_JSON_TRUE);
 	if (!blocked->is_pattern)
 		member(v, where, "is_pattern", CDP_JSON_FALSE, "true or false");
-	blocked->value =
-		blocked->is_pattern ? pattern(written) : asc_tolower(string_of(written), strlen(string_of(written)));
+	blocked->is_exact = cdp_json_is(cdp_json_member(v, "is_exact"), CDP_JSON_TRUE);
+	if (!blocked->is_exact)
+		member(v, where, "is_exact", CDP_JSON_FALSE, "true or false");
+	blocked->value = blocked->is_pattern ? pattern(written)
+					 : blocked->is_exact ? string_of(written)
+										 : asc_tolower(string_of(written), strlen(string_of(written)));
 	all->n_blocked++;
 }
 

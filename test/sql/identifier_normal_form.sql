@@ -111,7 +111,7 @@ SELECT count(*) AS tried, count(*) FILTER (WHERE split_part(v, '@', 2) !~ '^[ -~
 FROM (SELECT cdp.value(cdp.normalize(cdp.identifier('email', 'a@ü' || translate(w, '@', '')))) AS v FROM generate_series(1, 20000) n, anything(n) w) x;
 
 -- tables of before are brought up to date
-ALTER TABLE cdp.source DROP COLUMN phone_region;
+ALTER TABLE cdp.source DROP COLUMN phone_region CASCADE;
 DROP TABLE cdp.malformed_value CASCADE;
 ALTER TABLE cdp.namespace DROP CONSTRAINT namespace_normalizer_check;
 ALTER TABLE cdp.namespace ADD CONSTRAINT namespace_normalizer_check CHECK (normalizer <> 'email_gmail') NOT VALID;

@@ -125,7 +125,7 @@ SELECT sum(i.events) AS events FROM generate_series(1, 1500) m, LATERAL cdp.inge
 	'context', CASE WHEN pick(m + 30000, 5) = '0' THEN jsonb_build_object('traits', jsonb_build_object('email', 'e' || pick(m + 40000, 150) || '@x.org')) END)::text) i;
 SELECT cdp.pin('user_id:u1', 'email:e2@x.org', 'test') AS pin, cdp.deny('user_id:u3', (SELECT cdp.identifier(namespace_b, value_b) FROM cdp.links WHERE value_a = 'u3' AND namespace_b = 'anonymous_id' AND status = 'accepted' ORDER BY 1 LIMIT 1), 'test') AS denial;
 CREATE FUNCTION rules_in_force() RETURNS jsonb LANGUAGE sql AS $$
-	SELECT jsonb_build_object('namespaces', (SELECT jsonb_object_agg(name, to_jsonb(n) - 'name') FROM cdp.namespace n), 'blocked', (SELECT jsonb_agg(to_jsonb(b)) FROM cdp.blocked_value b),
+	SELECT jsonb_build_object('namespaces', (SELECT jsonb_object_agg(name, to_jsonb(n) - 'name') FROM cdp.namespace n), 'blocked', (SELECT jsonb_agg(to_jsonb(b) - 'ruling_id') FROM cdp.blocked_value b),
 		'pins', (SELECT jsonb_agg(jsonb_build_array(a, b)) FROM cdp.ruling WHERE kind = 'pin' AND undone_at IS NULL),
 		'denials', (SELECT jsonb_agg(jsonb_build_array(a, b)) FROM cdp.ruling WHERE kind = 'deny' AND undone_at IS NULL))
 $$;
