@@ -24,7 +24,6 @@ from identity_streams import *
 
 STREAMS_A_GROUP = 40
 SESSIONS = 4
-SHRINKING = 60  # seconds spent to make a case smaller
 
 
 class Stream:
@@ -33,7 +32,7 @@ class Stream:
         self.order = order  # seeds the messages' forms
 
 
-def random_ways(r, events):
+def random_ways(r, rules, events):
     """The ways a stream goes in, each with its steps."""
     def order():
         return r.sample([e[0] for e in events], len(events))
@@ -43,7 +42,7 @@ def random_ways(r, events):
     if r.random() < 0.1:
         ways["sessions"] = [("calls", [m]) for m in order()]
     if r.random() < 0.5:
-        rulings = random_rulings(r, events)
+        rulings = random_rulings(r, rules, events)
         for way in ways:
             if way == "sessions":
                 # who comes first is chance there; denials of unlike pairs do not depend on it
@@ -59,7 +58,7 @@ def random_group(oracle, r, first, n):
     rules, streams = (nasty_rules if nasty else plain_rules)(r), []
     for i in range(n):
         events = nasty_stream(r) if nasty else plain_stream(oracle, r)
-        streams.append(Stream(f"s{first + i}", events, random_ways(r, events), r.random()))
+        streams.append(Stream(f"s{first + i}", events, random_ways(r, rules, events), r.random()))
     return rules, streams
 
 
@@ -106,52 +105,25 @@ def differences(oracle, rules, streams, outcomes):
                 break
 
 
-def smaller(stream):
-    """Streams of one way with one thing less: a step, an event, an identifier of an event."""
-    (way, steps), = stream.ways.items()
+def report(database, oracle, rules, failures, seed):
+    """Say what differs, by a small case; failures: (stream, way, problem or None if it may not be alone's)."""
+    def alone(stream, way, events, steps):
+        return Stream(stream.name, events.values(), {way: steps}, stream.order)
 
-    def made(events, steps):
-        steps = [s[:1] + ([m for m in s[1] if m in events],) + s[2:] if s[0] in EVENT_STEPS else s for s in steps]
-        brought = {m for s in steps if s[0] in EVENT_STEPS for m in s[1]}
-        return Stream(stream.name, [e for m, e in events.items() if m in brought], {way: [s for s in steps if s[0] not in EVENT_STEPS or s[1]]}, stream.order)
-    for i in range(len(steps)):
-        yield made(stream.events, steps[:i] + steps[i + 1:])
-    for m in stream.events:
-        yield made({x: e for x, e in stream.events.items() if x != m}, steps)
-    for m, (_, t, ids) in stream.events.items():
-        for n in ids if len(ids) > 1 else []:
-            yield made(stream.events | {m: (m, t, [x for x in ids if x != n])}, steps)
-
-
-def shrink(database, oracle, rules, stream, way):
-    """The smallest stream found that still fails by this way alone, with its problem; None if it does not alone."""
-    def problem_of(candidate):
-        feed(database, rules, [candidate])
+    def problem_of(case):
+        feed(database, rules, [case])
         outcomes, unsound = read_outcomes(database)
-        return next((p for *_, p in differences(oracle, rules, [candidate], outcomes)), None) or "; ".join(unsound)
-    stream = Stream(stream.name, stream.events.values(), {way: stream.ways[way]}, stream.order)
-    problem, end = problem_of(stream), time.monotonic() + SHRINKING
-    if not problem:
-        return None
-    found = True
-    while found:
-        found = False
-        for candidate in smaller(stream):
-            now = problem_of(candidate) if time.monotonic() < end else ""
-            if now:
-                stream, problem, found = candidate, now, True
-                break
-    return stream, problem
+        return next((p for *_, p in differences(oracle, rules, [case], outcomes)), None) or "; ".join(unsound)
 
-
-def report(database, oracle, rules, failures, seed, n):
-    """Say what differs, by a small case."""
-    stream, way, problem = min(failures, key=lambda f: sum(len(ids) for _, _, ids in f[0].events.values()))
-    small = shrink(database, oracle, rules, stream, way)
-    if small:
-        stream, problem = small
-    print(f"FAILED: {len(failures)} of {n} streams of one group differ (seed {seed}); a small one, by way of {way}{'' if small else ' (not when alone)'}: {problem}\n"
-          f"  rules     {json.dumps(rules)}\n  events    {json.dumps(list(stream.events.values()))}\n  steps     {json.dumps(stream.ways[way])}")
+    for stream, way, problem in sorted(failures, key=lambda f: sum(len(ids) for _, _, ids in f[0].events.values())):
+        small = shrunk(alone(stream, way, stream.events, stream.ways[way]), problem_of,
+                       lambda case: (alone(stream, way, *x) for x in with_less(case.events, case.ways[way])))
+        if small:
+            stream, problem = small
+        if problem:
+            print(f"FAILED (seed {seed}), a small case, by way of {way}{'' if small else ' (not when alone)'}: {problem}\n  rules     {json.dumps(rules)}\n"
+                  f"  events    {json.dumps(list(stream.events.values()))}\n  steps     {json.dumps(stream.ways[way])}")
+            return
 
 
 def main():
@@ -164,18 +136,20 @@ def main():
     started, counts = time.monotonic(), defaultdict(int)
     with Database(psql_command(), "identity_oracle") as database, ThreadPoolExecutor(1) as feeder:
         def run(group):
-            feed(database, *group)
-            return group, read_outcomes(database)
+            try:
+                feed(database, *group)
+                return group, *read_outcomes(database)
+            except RuntimeError as e:
+                return group, {}, [str(e)]
         groups = [random_group(oracle, r, i, min(STREAMS_A_GROUP, n - i)) for i in range(0, n, STREAMS_A_GROUP)]
         # the database works on the next group while the oracle thinks about this one
-        for (rules, streams), (outcomes, unsound) in feeder.map(run, groups):
-            failures = list(differences(oracle, rules, streams, outcomes))
+        for (rules, streams), outcomes, unsound in feeder.map(run, groups):
+            failures = list(differences(oracle, rules, streams, outcomes)) if outcomes else []
             if failures or unsound:
                 feeder.shutdown(cancel_futures=True)
-                for problem in unsound:
-                    print(f"FAILED: {problem} (seed {seed}, streams from {streams[0].name} on)")
-                if failures:
-                    report(database, oracle, rules, failures, seed, len(streams))
+                print(f"FAILED: {len(failures)} of {len(streams)} streams of one group differ (seed {seed}); {'; '.join(unsound)}")
+                # what went wrong only together is looked for in each
+                report(database, oracle, rules, failures or [(s, way, None) for s in streams for way in s.ways], seed)
                 sys.exit(1)
             for outcome in outcomes.values():
                 counts["ways"] += 1

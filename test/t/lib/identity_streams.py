@@ -1,10 +1,10 @@
 """What the tests of who is who have in common: random rules and streams of messages, as SQL, and what the oracle says of them.
 
 A stream is a list of events [message_id, t, [(namespace, value), ..]], t in microseconds since BASE.  What is done
-with it is a list of steps: ("calls", ids), ("envelope", ids), ("inbox", ids, size), ("waiting", ids), ("pin", a, b),
-("deny", a, b), ("undo", kind, a, b), ("pause",).
+with it is a list of steps: ("calls", ids), ("envelope", ids), ("inbox", ids, size), ("waiting", ids), ("pause",),
+rulings ("pin", a, b), ("deny", a, b), and ("undo", ruling).
 """
-import importlib.util, json, os, shlex, subprocess, sys
+import importlib.util, json, os, shlex, subprocess, sys, time
 from collections import defaultdict
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -13,6 +13,7 @@ SHARED = Path(__file__).resolve().parents[3].parent / "shared"
 BASE = datetime(2026, 1, 1, tzinfo=timezone.utc)
 SECOND = 1_000_000
 EVENT_STEPS = ("calls", "envelope", "inbox", "waiting")  # those that bring messages in
+RULINGS = ("pin", "deny")
 PATHS = {"user_id": "{userId}", "anonymous_id": "{anonymousId}", "email": "{context.traits.email}", "device_id": "{context.device.id}"}
 
 
@@ -137,16 +138,16 @@ def nasty_stream(r):
 
 # what is done with a stream
 
-def random_rulings(r, events):
+def random_rulings(r, rules, events):
     """What a steward says of it: now and then of somebody never seen, sometimes to take it back."""
     pool = sorted({n for _, _, ids in events for n in ids} | {("user_id", "u9"), ("email", "e9")})
-    rulings = []
+    steps = []
     for _ in range(r.choice([1, 1, 2, 3, 5])):
-        if rulings and r.random() < 0.3:
-            rulings.append(("undo",) + r.choice([x for x in rulings if x[0] != "undo"]))
+        if steps and r.random() < 0.3:
+            steps.append(("undo", r.choice([x for x in steps if x[0] != "undo"])))
         else:
-            rulings.append((r.choice(["pin", "deny"]),) + tuple(r.sample(pool, 2)))
-    return rulings
+            steps.append((r.choice(["pin", "deny"]),) + ordered(rules, *r.sample(pool, 2)))
+    return steps
 
 
 def cut(r, items, parts):
@@ -201,9 +202,11 @@ def message(prefix, event, r):
     """One event as an SDK would send it: by the usual members where there is one value, else as externalIds."""
     m, t, ids = event
     body = {"type": "track", "event": "identity", "messageId": prefix + m, "timestamp": (BASE + timedelta(microseconds=t)).isoformat()}
-    if (int(m[1:]) + t) % 3 == 0:
-        body |= {"type": "identify", "traits": {"said": m, "of": t}}
     context, by_name = {}, defaultdict(list)
+    if (int(m[1:]) + t) % 3 == 0:
+        body |= {"type": "identify", "traits": {"said": m, "plan": "pro" if t % 2 else "free"}}
+    if (int(m[1:]) + t) % 5 == 0:
+        context["consent"] = {"categoryPreferences": {"ads": t % 2 == 0, "mail": True}}
     for name, value in ids:
         by_name[name].append(prefix + value)
     external = []
@@ -228,6 +231,8 @@ def message(prefix, event, r):
 
 
 def ingest(messages):
+    if not messages:
+        return ""
     return "SELECT count(i.*) FROM unnest(ARRAY[" + ",\n".join(map(literal, messages)) + "]) AS p, LATERAL (SELECT * FROM cdp.ingest(p) OFFSET 0) AS i;\n"
 
 
@@ -239,17 +244,19 @@ def drain(size):
     return f"DO $$ BEGIN WHILE EXISTS (SELECT FROM cdp.inbox) LOOP PERFORM cdp.process({size}); END LOOP; END $$;\n"
 
 
-def identifier(prefix, node):
-    return f"'{node[0]}:{prefix}{node[1]}'"
+def ruling_sql(prefix, ruling):
+    """The call that makes a ruling."""
+    kind, *what = ruling
+    return f"cdp.{kind}(" + ", ".join(f"'{n}:{prefix}{v}'" for n, v in what) + ", 'test')"
 
 
 def step_sql(prefix, events, step, r):
     """A step as SQL; none for a pause."""
     kind = step[0]
-    if kind in ("pin", "deny"):
-        return f"SELECT identity_test_rule('{kind}', {identifier(prefix, step[1])}, {identifier(prefix, step[2])});\n"
     if kind == "undo":
-        return f"SELECT identity_test_undo('{step[1]}', {identifier(prefix, step[2])}, {identifier(prefix, step[3])});\n"
+        return f"SELECT identity_test_undo('{prefix}' || {literal(step[1])});\n"
+    if kind in RULINGS:
+        return f"SELECT identity_test_rule('{prefix}' || {literal(step)}, $${ruling_sql(prefix, step)}$$);\n"
     messages = [message(prefix, events[m], r) for m in step[1]] if kind != "pause" else []
     if not messages:
         return ""
@@ -261,8 +268,8 @@ def step_sql(prefix, events, step, r):
 
 
 def rules_sql(rules):
-    """The rules of an empty database."""
-    sql = "DELETE FROM cdp.namespace;\n"
+    """Make or replace namespaces."""
+    sql = ""
     for name, c in rules.items():
         sql += (f"SELECT cdp.create_namespace('{name}', '{c['kind']}', {c['priority']}, {c.get('limit') or 'NULL'}, bridge => '{c.get('bridge', 'unique')}', "
                 f"normalizer => 'none', paths => '{PATHS.get(name, '{}')}');\n")
@@ -272,22 +279,28 @@ def rules_sql(rules):
 HELPERS = """
 CREATE EXTENSION IF NOT EXISTS cdp;
 SELECT cdp.init();
-CREATE FUNCTION identity_test_rule(kind text, a cdp.identifier, b cdp.identifier) RETURNS bigint LANGUAGE plpgsql AS $$
+CREATE TABLE identity_test_ruling (what text, ruling_id bigint);
+CREATE FUNCTION identity_test_rule(what text, command text) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    ruled bigint;
 BEGIN
-    RETURN CASE kind WHEN 'pin' THEN cdp.pin(a, b, 'test') ELSE cdp.deny(a, b, 'test') END;
+    EXECUTE 'SELECT ' || command INTO ruled;
+    INSERT INTO identity_test_ruling VALUES (what, ruled);
 EXCEPTION WHEN check_violation THEN
-    RETURN NULL; -- another ruling or a limit stands against it
+    NULL; -- another ruling or a limit stands against it
 END
 $$;
-CREATE FUNCTION identity_test_undo(kind text, a cdp.identifier, b cdp.identifier) RETURNS bigint LANGUAGE sql AS $$
-    SELECT count(cdp.undo(r.ruling_id)) FROM cdp.ruling r
-    WHERE r.kind = $1 AND (r.a, r.b) IN (($2, $3), ($3, $2)) AND r.undone_at IS NULL
+CREATE VIEW identity_test_in_force AS
+    SELECT DISTINCT t.what, t.ruling_id FROM identity_test_ruling t JOIN cdp.ruling r USING (ruling_id) WHERE r.undone_at IS NULL;
+CREATE FUNCTION identity_test_undo(undone text) RETURNS bigint LANGUAGE sql AS $$
+    SELECT count(cdp.undo(ruling_id)) FROM identity_test_in_force WHERE what = undone
 $$;
 CREATE FUNCTION identity_test_forget() RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
-    EXECUTE (SELECT 'TRUNCATE ' || string_agg(oid::regclass::text, ', ') FROM pg_class
+    EXECUTE (SELECT 'TRUNCATE identity_test_ruling, ' || string_agg(oid::regclass::text, ', ') FROM pg_class
         WHERE relnamespace = 'cdp'::regnamespace AND relkind IN ('r', 'p') AND NOT relispartition
         AND relname NOT IN ('setup', 'source', 'namespace', 'blocked_value', 'purpose', 'segment'));
+    DELETE FROM cdp.namespace;
 END
 $$;
 """
@@ -296,8 +309,7 @@ READ = f"""
 SELECT 'identifier', split_part(value, '.', 1), split_part(value, '.', 2), namespace, split_part(value, '.', 3), profile_id, event_count FROM cdp.identifiers;
 SELECT 'link', split_part(value_a, '.', 1), split_part(value_a, '.', 2), namespace_a, split_part(value_a, '.', 3), namespace_b, split_part(value_b, '.', 3),
     (extract(epoch FROM first_seen_at - '{BASE}') * 1000000)::bigint, (extract(epoch FROM last_seen_at - '{BASE}') * 1000000)::bigint, event_count, status, reason FROM cdp.links;
-SELECT 'ruling', split_part(cdp.value(a), '.', 1), split_part(cdp.value(a), '.', 2), kind, cdp.namespace(a), split_part(cdp.value(a), '.', 3), cdp.namespace(b), split_part(cdp.value(b), '.', 3)
-FROM cdp.ruling WHERE undone_at IS NULL;
+SELECT 'ruling', split_part(what, '.', 1), split_part(what, '.', 2), split_part(what, '.', 3) FROM identity_test_in_force;
 SELECT 'event', split_part(message_id, '.', 1), split_part(message_id, '.', 2), split_part(message_id, '.', 3), anchor_namespace, split_part(anchor_value, '.', 3) FROM cdp.events;
 SELECT 'unsound', part || ' differ by cdp.verify()', differences FROM cdp.verify() WHERE differences <> 0;
 SELECT 'unsound', 'payloads left in the inbox', count(*) FROM cdp.inbox HAVING count(*) > 0;
@@ -358,6 +370,7 @@ def psql_command():
 # what is expected
 
 def ordered(rules, a, b):
+    """The stronger first."""
     return tuple(sorted((a, b), key=lambda n: (rules[n[0]]["priority"], n[0], n[1])))
 
 
@@ -373,15 +386,14 @@ def rulings_in_force(oracle, rules, events, steps):
     """Which of the rulings among the steps are not refused, and stand in the end."""
     known, force = [], []
     for step in steps:
-        kind, pair = step[0], ordered(rules, *step[-2:]) if step[0] in ("pin", "deny", "undo") else None
-        if kind in EVENT_STEPS:
+        if step[0] in EVENT_STEPS:
             known += [events[m] for m in step[1]]
-        elif kind == "undo":
-            force = [x for x in force if x != (step[1],) + pair]
-        elif kind in ("pin", "deny") and not any(x[1:] == pair for x in force):
-            rejected = resolve(oracle, rules, known, force + [("pin",) + pair])[1] if kind == "pin" else []
-            if not any(link[:2] == pair for link in rejected):
-                force.append((kind,) + pair)
+        elif step[0] == "undo":
+            force = [x for x in force if x != step[1]]
+        elif step[0] in RULINGS and not any(x[1:] == step[1:] for x in force):
+            rejected = resolve(oracle, rules, known, force + [step])[1] if step[0] == "pin" else []
+            if not any(link[:2] == step[1:] for link in rejected):
+                force.append(step)
     return sorted(force)
 
 
@@ -457,7 +469,8 @@ def read_outcomes(database):
             first, last = (int(x) if x else None for x in f[6:8])
             outcomes[f[0], f[1]].links.append(((f[2], f[3]), (f[4], f[5]), first, last, int(f[8]), f[9], f[10]))
         elif kind == "ruling":
-            outcomes[f[0], f[1]].rulings.append((f[2], (f[3], f[4]), (f[5], f[6])))
+            kind, *what = json.loads(f[2])
+            outcomes[f[0], f[1]].rulings.append((kind, *map(tuple, what)))
         elif kind == "event":
             outcomes[f[0], f[1]].anchors[f[2]] = (f[3], f[4])
         elif kind == "unsound":
@@ -465,3 +478,40 @@ def read_outcomes(database):
     for outcome in outcomes.values():
         outcome.rulings.sort()
     return outcomes, unsound
+
+
+# failures
+
+def shrunk(case, problem_of, smaller, seconds=60):
+    """The smallest case found that still has a problem, and which; None if the case alone has none."""
+    def told(candidate):
+        try:
+            return problem_of(candidate)
+        except RuntimeError as e:
+            return str(e)
+    problem, end, found = told(case), time.monotonic() + seconds, True
+    if not problem:
+        return None
+    while found:
+        found = False
+        for candidate in smaller(case):
+            now = told(candidate) if time.monotonic() < end else None
+            if now:
+                case, problem, found = candidate, now, True
+                break
+    return case, problem
+
+
+def with_less(events, steps):
+    """The same with one thing less: a step, an event, an identifier of an event."""
+    def made(events, steps):
+        steps = [s[:1] + ([m for m in s[1] if m in events],) + s[2:] if s[0] in EVENT_STEPS else s for s in steps]
+        brought = {m for s in steps if s[0] in EVENT_STEPS for m in s[1]}
+        return {m: e for m, e in events.items() if m in brought}, [s for s in steps if s[0] not in EVENT_STEPS or s[1]]
+    for i in range(len(steps)):
+        yield made(events, steps[:i] + steps[i + 1:])
+    for m in events:
+        yield made({x: e for x, e in events.items() if x != m}, steps)
+    for m, (_, t, ids) in events.items():
+        for n in ids if len(ids) > 1 else []:
+            yield made(events | {m: (m, t, [x for x in ids if x != n])}, steps)
