@@ -147,7 +147,7 @@ def main():
             failures = list(differences(oracle, rules, streams, outcomes)) if outcomes else []
             if failures or unsound:
                 feeder.shutdown(cancel_futures=True)
-                print(f"FAILED: {len(failures)} of {len(streams)} streams of one group differ (seed {seed}); {'; '.join(unsound)}")
+                print(f"FAILED: {len(failures)} of {len(streams)} streams of one group differ (seed {seed})" + "".join(f"; {x}" for x in unsound))
                 # what went wrong only together is looked for in each
                 report(database, oracle, rules, failures or [(s, way, None) for s in streams for way in s.ways], seed)
                 sys.exit(1)
