@@ -84,12 +84,13 @@ static void
 grow_slots(CdpNodeTable *table)
 {
 	uint32 n = (table->mask + 1) * 2;
+	MemoryContext context = GetMemoryChunkContext(table->slots); /* growing happens in anybody's */
 
 	if (n >= MAX_SLOTS)
 		ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED), errmsg("the graph has too many nodes"),
 						errdetail("The limit is about %u.", MAX_SLOTS / 3 * 2)));
 	pfree(table->slots);
-	table->slots = palloc_extended(sizeof(uint32) * (Size) n, MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+	table->slots = MemoryContextAllocExtended(context, sizeof(uint32) * (Size) n, MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
 	table->mask = n - 1;
 	for (uint32 i = 0; i < table->n_nodes; i++)
 	{
