@@ -417,6 +417,7 @@ COMMENT ON FUNCTION cdp.read_by(bigint[]) IS 'The strongest identifiers of the e
 CREATE FUNCTION cdp.readings(strongest_ids bigint[]) RETURNS TABLE (event_table oid, event_ctid tid, ids bigint[], reading bigint)
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_custom_plan SET enable_seqscan = on SET enable_hashjoin = on SET enable_mergejoin = on -- few or many: planned each time
 AS $$
 BEGIN
 	RETURN QUERY EXECUTE format($query$
@@ -444,6 +445,7 @@ COMMENT ON FUNCTION cdp.remember_readings(bigint[]) IS 'First step of a change o
 CREATE FUNCTION cdp.read_again(strongest_ids bigint[], cause text) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_custom_plan SET enable_seqscan = on SET enable_hashjoin = on SET enable_mergejoin = on -- few or many: planned each time
 SET client_min_messages = warning
 AS $$
 DECLARE
@@ -458,13 +460,13 @@ BEGIN
 	DROP TABLE pg_temp.cdp_reading;
 	PERFORM cdp.make_identifiers(ARRAY (
 		SELECT DISTINCT cdp.identifier(m.namespace, m.value) FROM pg_temp.cdp_rereading r
-		CROSS JOIN LATERAL (SELECT * FROM cdp.mention x WHERE x.event_table = r.event_table AND x.event_ctid = r.event_ctid) m
+		CROSS JOIN LATERAL (SELECT * FROM cdp.mention x WHERE x.event_table = r.event_table AND x.event_ctid = r.event_ctid OFFSET 0) m
 		WHERE m.identifier_id IS NULL), cause);
 	DROP TABLE IF EXISTS pg_temp.cdp_reread;
 	CREATE TEMPORARY TABLE cdp_reread ON COMMIT DROP AS
 		SELECT r.event_table, r.event_ctid, r.ids, array_agg(m.identifier_id ORDER BY m.ord) FILTER (WHERE m.ord IS NOT NULL) AS now
 		FROM pg_temp.cdp_rereading r
-		LEFT JOIN LATERAL (SELECT * FROM cdp.mention x WHERE x.event_table = r.event_table AND x.event_ctid = r.event_ctid) m ON true
+		LEFT JOIN LATERAL (SELECT * FROM cdp.mention x WHERE x.event_table = r.event_table AND x.event_ctid = r.event_ctid OFFSET 0) m ON true
 		GROUP BY r.event_table, r.event_ctid, r.ids;
 	UPDATE cdp.event e SET identifier_id = coalesce(r.now[1], 0) FROM pg_temp.cdp_reread r
 	WHERE e.tableoid = r.event_table AND e.ctid = r.event_ctid AND e.identifier_id <> coalesce(r.now[1], 0);
@@ -512,6 +514,7 @@ COMMENT ON FUNCTION cdp.judge_again(jsonb) IS 'Resolve again what a change of a 
 CREATE FUNCTION cdp.rederive_links(identifier_ids bigint[]) RETURNS void
 LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_custom_plan SET enable_seqscan = on SET enable_hashjoin = on SET enable_mergejoin = on -- few or many: planned each time
 AS $$
 DECLARE
 	touched bigint[];
@@ -529,7 +532,7 @@ BEGIN
 	INSERT INTO cdp.link AS l (identifier_a, identifier_b, first_seen_at, last_seen_at, event_count, status)
 	SELECT d.linked_id, d.identifier_id, min(d.occurred_at), max(d.occurred_at), count(*),
 		CASE WHEN d.is_related THEN 'related' ELSE 'accepted' END
-	FROM strongest s CROSS JOIN LATERAL (SELECT * FROM cdp.mention m WHERE m.strongest_id = s.id) d
+	FROM strongest s CROSS JOIN LATERAL (SELECT * FROM cdp.mention m WHERE m.strongest_id = s.id OFFSET 0) d -- by the index
 	WHERE d.linked_id = ANY (identifier_ids)
 	GROUP BY d.linked_id, d.identifier_id, d.is_related
 	ON CONFLICT (identifier_a, identifier_b) DO UPDATE SET first_seen_at = excluded.first_seen_at,

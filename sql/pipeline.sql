@@ -39,6 +39,122 @@ SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan S
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off;
 COMMENT ON FUNCTION cdp.reconsider(bigint[], text, bigint[]) IS 'Resolve the components of identifiers again, after a ruling or rule changed (cause: ruling, rule), and bring everything that follows up to date in this transaction. rederived: those of them whose links and fragments are first derived from the log again, because other events are theirs now. Called by cdp.pin(), cdp.deny(), cdp.retract(), cdp.undo() and by changes of rules';
 
+-- changes of rules and rulings, tried out
+
+CREATE FUNCTION cdp.apply_change(change jsonb, reason text DEFAULT NULL) RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	action text;
+	value jsonb;
+	n record;
+BEGIN
+	PERFORM cdp.require_init();
+	reason := coalesce(change ->> 'reason', reason);
+	IF jsonb_typeof(change) = 'object' THEN
+		SELECT k, change -> k INTO action, value FROM jsonb_object_keys(change - 'reason') k
+		WHERE (SELECT count(*) FROM jsonb_object_keys(change - 'reason')) = 1;
+	END IF;
+	CASE
+	WHEN action = 'namespace' AND value ->> 'name' IS NOT NULL THEN
+		-- what is not said stays as it is
+		SELECT r.* INTO n FROM jsonb_populate_record((SELECT o FROM cdp.namespace o WHERE o.name = value ->> 'name'), value) r;
+		PERFORM cdp.create_namespace(n.name, coalesce(n.kind, 'contact'), n.priority, n.max_per_profile, coalesce(n.bridge, 'unique'),
+			coalesce(n.normalizer, 'none'), n.valid_pattern, coalesce(n.paths, '{}'), coalesce(n.entity, 'person'));
+	WHEN action = 'drop_namespace' AND jsonb_typeof(value) = 'string' THEN
+		PERFORM cdp.drop_namespace(value #>> '{}');
+	WHEN action IN ('block_value', 'unblock_value') AND jsonb_typeof(value) = 'object' THEN
+		IF action = 'block_value' THEN
+			PERFORM cdp.block_value(value ->> 'value', value ->> 'namespace', coalesce((value ->> 'is_pattern')::boolean, false));
+		ELSE
+			PERFORM cdp.unblock_value(value ->> 'value', value ->> 'namespace', coalesce((value ->> 'is_pattern')::boolean, false));
+		END IF;
+	WHEN action IN ('pin', 'deny', 'retract') AND jsonb_typeof(value) = 'array' AND jsonb_array_length(value) = 2 THEN
+		PERFORM cdp.rule(action, (value ->> 0)::cdp.identifier, (value ->> 1)::cdp.identifier, reason);
+	WHEN action = 'retract' AND jsonb_typeof(value) = 'string' THEN
+		PERFORM cdp.retract((value #>> '{}')::cdp.identifier, reason);
+	WHEN action = 'retract' AND value ->> 'message_id' IS NOT NULL THEN
+		PERFORM cdp.retract(value ->> 'message_id', reason, value ->> 'source');
+	WHEN action = 'undo' AND jsonb_typeof(value) = 'number' THEN
+		PERFORM cdp.undo((value #>> '{}')::bigint);
+	ELSE
+		RAISE EXCEPTION 'that is no change' USING ERRCODE = 'invalid_parameter_value',
+			HINT = 'A change is an object with one of: namespace {name, ..}, drop_namespace "name", block_value or unblock_value {value, namespace, is_pattern}, pin or deny ["a", "b"], retract ["a", "b"] or "identifier" or {message_id, source}, undo ruling_id; and perhaps reason.';
+	END CASE;
+END
+$$;
+COMMENT ON FUNCTION cdp.apply_change(jsonb, text) IS 'Make one change of those that cdp.simulate() takes: {"namespace": {"name": "email", "max_per_profile": 1}} (what is not said stays), {"drop_namespace": "crm_id"}, {"block_value": {"value": .., "namespace": .., "is_pattern": ..}}, {"unblock_value": ..}, {"pin": ["a", "b"]}, {"deny": ["a", "b"]}, {"retract": ["a", "b"] | "identifier" | {"message_id": .., "source": ..}}, {"undo": ruling_id}. A ruling''s reason: in the change, else the argument. Errors as of the functions of those names, and 22023';
+
+CREATE FUNCTION cdp.simulate(changes jsonb) RETURNS TABLE (what text, count bigint, detail jsonb)
+LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+SET client_min_messages = warning
+AS $$
+DECLARE
+	started timestamptz;
+	outcome jsonb;
+BEGIN
+	PERFORM cdp.require_init();
+	-- nobody else moves anything meanwhile, so what has changed since is what the changes did
+	PERFORM cdp.hold_rules();
+	started := clock_timestamp();
+	DROP TABLE IF EXISTS pg_temp.cdp_membership_before;
+	CREATE TEMPORARY TABLE cdp_membership_before ON COMMIT DROP AS SELECT m.profile_id, m.segment FROM cdp.membership m;
+	BEGIN
+		PERFORM cdp.apply_change(c, 'simulated')
+		FROM jsonb_array_elements(CASE jsonb_typeof(changes) WHEN 'array' THEN changes ELSE jsonb_build_array(changes) END) c;
+		SELECT jsonb_agg(d) INTO outcome FROM cdp.difference_since(started) d;
+		RAISE EXCEPTION USING ERRCODE = 'CDPSI', MESSAGE = 'simulated';
+	EXCEPTION WHEN SQLSTATE 'CDPSI' THEN
+		NULL; -- everything is taken back, but the variable
+	END;
+	DROP TABLE pg_temp.cdp_membership_before;
+	RETURN QUERY SELECT o.what, o.count, o.detail FROM jsonb_to_recordset(outcome) AS o (what text, count bigint, detail jsonb);
+END
+$$;
+COMMENT ON FUNCTION cdp.simulate(jsonb) IS 'What changes of rules and rulings (one or an array, see cdp.apply_change()) would do to the data as they are: how many identifiers would move, be new or gone, how many profiles would merge, split or be removed, entries into and exits from each segment, and the ten profiles most affected with the identifiers they would gain and lose. Nothing is changed. Ingestion waits meanwhile. Errors as of the changes';
+
+CREATE FUNCTION cdp.difference_since(started timestamptz) RETURNS TABLE (what text, count bigint, detail jsonb)
+LANGUAGE plpgsql STABLE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	RETURN QUERY
+	WITH moved AS MATERIALIZED (
+		SELECT x.identifier_id, x.was, x.now, i.namespace || ':' || i.value AS identifier, p.merged_into
+		FROM (
+			SELECT c.identifier_id, (array_agg(c.from_profile_id ORDER BY c.changed_at))[1] AS was,
+				(array_agg(c.to_profile_id ORDER BY c.changed_at DESC))[1] AS now
+			FROM cdp.identity_change c WHERE c.changed_at >= started GROUP BY c.identifier_id
+		) x
+		LEFT JOIN cdp.identity i USING (identifier_id) LEFT JOIN cdp.profile p ON p.profile_id = x.was
+		WHERE x.was IS DISTINCT FROM x.now
+	), affected AS (
+		SELECT y.profile_id, count(*) AS n, jsonb_agg(y.identifier ORDER BY y.identifier) FILTER (WHERE y.gains) AS gains,
+			jsonb_agg(y.identifier ORDER BY y.identifier) FILTER (WHERE NOT y.gains) AS loses
+		FROM (
+			SELECT m.was AS profile_id, coalesce(m.identifier, 'one that would be gone') AS identifier, false AS gains FROM moved m
+			UNION ALL SELECT m.now, m.identifier, true FROM moved m
+		) y
+		WHERE y.profile_id IS NOT NULL GROUP BY y.profile_id ORDER BY count(*) DESC, y.profile_id LIMIT 10
+	)
+	SELECT 'identifiers moved', count(*) FILTER (WHERE m.was IS NOT NULL AND m.now IS NOT NULL), NULL::jsonb FROM moved m
+	UNION ALL SELECT 'identifiers new', count(*) FILTER (WHERE m.was IS NULL), NULL FROM moved m
+	UNION ALL SELECT 'identifiers gone', count(*) FILTER (WHERE m.now IS NULL), NULL FROM moved m
+	UNION ALL SELECT 'profiles merged', count(DISTINCT m.was) FILTER (WHERE m.merged_into > 0), NULL FROM moved m
+	UNION ALL SELECT 'profiles split', count(DISTINCT (m.was, m.now)) FILTER (WHERE m.merged_into IS NULL AND m.was IS NOT NULL AND m.now IS NOT NULL), NULL FROM moved m
+	UNION ALL SELECT 'profiles removed', count(DISTINCT m.was) FILTER (WHERE m.merged_into = 0), NULL FROM moved m
+	UNION ALL
+	SELECT CASE WHEN b.profile_id IS NULL THEN 'segment entered' ELSE 'segment left' END, count(*), jsonb_build_object('segment', segment)
+	FROM pg_temp.cdp_membership_before b FULL JOIN cdp.membership m USING (profile_id, segment)
+	WHERE b.profile_id IS NULL OR m.profile_id IS NULL GROUP BY b.profile_id IS NULL, segment
+	UNION ALL
+	SELECT 'profile', a.n, jsonb_strip_nulls(jsonb_build_object('profile_id', a.profile_id, 'gains', a.gains, 'loses', a.loses)) FROM affected a;
+END
+$$;
+COMMENT ON FUNCTION cdp.difference_since(timestamptz) IS 'What became of people since an instant, in this transaction, as cdp.simulate() returns it';
+
 CREATE FUNCTION cdp.maintain() RETURNS TABLE (task text, done bigint)
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp

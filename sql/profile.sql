@@ -74,6 +74,7 @@ COMMENT ON FUNCTION cdp.timeline(bigint) IS 'All events of a profile, oldest fir
 CREATE FUNCTION cdp.refold(identifier_ids bigint[]) RETURNS SETOF bigint
 LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_custom_plan SET enable_seqscan = on SET enable_hashjoin = on SET enable_mergejoin = on -- few or many: planned each time
 AS $$
 DECLARE
 	anchors bigint[];

@@ -110,7 +110,7 @@ node_of(Receiver *r, const CdpMention *mention)
 	CdpIdentifier *id = cdp_identifier_make(ns->name, strlen(ns->name), mention->value, mention->value_length);
 	Datum value = PointerGetDatum(id);
 	bool is_new;
-	uint32 i = cdp_node_table_find(&r->identifiers, cdp_node_table_key(&r->identifiers, value), value, &is_new);
+	uint32 i = cdp_node_table_find_one(&r->identifiers, value, &is_new);
 	CdpNode *node;
 
 	if (!is_new)
@@ -121,7 +121,7 @@ node_of(Receiver *r, const CdpMention *mention)
 		check_memory(r, sizeof(CdpNode) * (Size) r->nodes_capacity);
 		r->nodes = repalloc_huge(r->nodes, sizeof(CdpNode) * (Size) r->nodes_capacity);
 	}
-	id = (CdpIdentifier *) DatumGetPointer(cdp_node_table_value(&r->identifiers, i));
+	id = (CdpIdentifier *) DatumGetPointer(r->identifiers.values[i]);
 	node = memset(&r->nodes[i], 0, sizeof(CdpNode));
 	node->namespace_index = mention->namespace_index;
 	node->value = cdp_identifier_value(id);
@@ -135,7 +135,7 @@ link_of(Receiver *r, uint32 a, uint32 b)
 {
 	uint64 key = ((uint64) a << 32) | b;
 	bool is_new;
-	uint32 i = cdp_node_table_find(&r->pairs, key, (Datum) key, &is_new);
+	uint32 i = cdp_node_table_find_one(&r->pairs, (Datum) key, &is_new);
 
 	if (!is_new)
 		return &r->links[i];
@@ -441,8 +441,8 @@ put_nodes(const Receiver *r, uint32 n, ReturnSetInfo *result)
 	}
 	for (uint32 i = 0; i < n; i++)
 	{
-		Datum values[3] = {cdp_node_table_value(&r->identifiers, i),
-						   cdp_node_table_value(&r->identifiers, strongest[r->nodes[i].cluster]),
+		Datum values[3] = {r->identifiers.values[i],
+						   r->identifiers.values[strongest[r->nodes[i].cluster]],
 						   BoolGetDatum(r->nodes[i].is_contested)};
 		bool nulls[3] = {false};
 
