@@ -14,6 +14,7 @@ int cdp_max_payload_bytes = 4000 * 1024;
 int cdp_dedup_window = 7 * 24 * 3600;
 bool cdp_process_immediately = true;
 bool cdp_log_stage_times = false;
+int cdp_max_resolve_memory = 1024 * 1024;
 char *cdp_clock_setting = NULL;
 int cdp_worker_naptime = 1000;
 char *cdp_worker_role = NULL;
@@ -75,6 +76,9 @@ cdp_settings_init(void)
 							 PGC_USERSET, 0, NULL, NULL, NULL);
 	DefineCustomBoolVariable("cdp.log_stage_times", "Logs how long each stage of a batch took.", NULL, &cdp_log_stage_times,
 							 false, PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("cdp.max_resolve_memory", "Sets how much memory cdp.resolve() may take.", NULL,
+							&cdp_max_resolve_memory, 1024 * 1024, 1024, MAX_KILOBYTES, PGC_USERSET, GUC_UNIT_KB, NULL, NULL,
+							NULL);
 	DefineCustomStringVariable("cdp.clock", "Sets the instant that stands in for now(), for tests.",
 							   "Empty: the transaction's start.", &cdp_clock_setting, "", PGC_SUSET, 0, check_clock,
 							   assign_clock, NULL);

@@ -113,6 +113,23 @@ cdp_done(void)
 	SPI_tuptable = NULL;
 }
 
+void
+cdp_stream(const char *query, DestReceiver *receiver, const char *hint)
+{
+	SPIExecuteOptions options = {.read_only = true, .dest = receiver};
+	SPIPlanPtr plan = SPI_prepare(query, 0, NULL);
+	int code;
+
+	if (plan == NULL)
+		ereport(ERROR, (errcode(ERRCODE_SYNTAX_ERROR), errmsg("the query could not be prepared"), errhint("%s", hint)));
+	if (!SPI_is_cursor_plan(plan))
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("the query does not return rows, or is more than one"), errhint("%s", hint)));
+	code = SPI_execute_plan_extended(plan, &options);
+	if (code < 0)
+		elog(ERROR, "could not run the query: %s", SPI_result_code_string(code));
+}
+
 Datum
 cdp_result_datum(uint64 row, int column, bool *isnull)
 {
@@ -209,8 +226,8 @@ cdp_column_array(CdpColumn *column)
 											  column->typbyval, column->typalign));
 }
 
-static int
-compare_int64(const void *a, const void *b)
+int
+cdp_compare_int64(const void *a, const void *b)
 {
 	int64 p = *(const int64 *) a;
 	int64 q = *(const int64 *) b;
@@ -223,7 +240,7 @@ cdp_sort_distinct(int64 *values, int n)
 {
 	int kept = 0;
 
-	qsort(values, n, sizeof(int64), compare_int64);
+	qsort(values, n, sizeof(int64), cdp_compare_int64);
 	for (int i = 0; i < n; i++)
 	{
 		if (i == 0 || values[i] != values[i - 1])

@@ -11,6 +11,7 @@
 
 #include "postgres.h"
 #include "executor/spi.h"
+#include "tcop/dest.h"
 
 #define CDP_MAX_ARGUMENTS 16
 
@@ -35,6 +36,9 @@ extern Portal cdp_open(CdpQuery *query, Datum *arguments);
 extern uint64 cdp_fetch(Portal portal, int n);
 extern void cdp_close(Portal portal);
 extern void cdp_done(void); /* frees SPI_tuptable */
+
+/* Run a query of the user's own row by row into a receiver, no copy made; the hint of an error says what to give. */
+extern void cdp_stream(const char *query, DestReceiver *receiver, const char *hint);
 
 /* Values of the current result; row from 0, column from 1. */
 extern int64 cdp_result_int64(uint64 row, int column, int64 if_null);
@@ -65,6 +69,7 @@ extern void cdp_column_add_text(CdpColumn *column, const char *value, int len); 
 extern Datum cdp_column_array(CdpColumn *column);
 
 /* Sets of ids: sort and drop repeats (returns how many stay); as an array parameter. */
+extern int cdp_compare_int64(const void *a, const void *b); /* for qsort and bsearch */
 extern int cdp_sort_distinct(int64 *values, int n);
 extern Datum cdp_int64_array(const int64 *values, int n);
 

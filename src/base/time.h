@@ -20,6 +20,9 @@ extern TimestampTz cdp_now(void);
  */
 extern bool cdp_parse_timestamp(const char *text, int len, TimestampTz *result);
 
+/* Clocks of clients run ahead; a future event is taken to have happened at most this long after receipt. */
+#define CDP_MAX_AHEAD (5 * USECS_PER_MINUTE)
+
 /* Is it an instant that a message may carry, i.e. finite and in the years 0001 to 9999? */
 extern bool cdp_is_plausible_time(TimestampTz at);
 

@@ -10,9 +10,6 @@
 #include "event/event.h"
 #include "miscadmin.h"
 
-/* Clocks of clients run ahead; a future event is taken to have happened at most this long after receipt. */
-#define MAX_AHEAD (5 * USECS_PER_MINUTE)
-
 #define MAX_MEMBERS 64 /* of a message's top level; SDKs send about a dozen */
 
 typedef struct Check
@@ -152,7 +149,7 @@ read_time(Check *check, CdpJsonValue object, const char *name, TimestampTz *at)
 	return true;
 }
 
-/* When it happened by our clock: received - (sent - original), never later than MAX_AHEAD after receipt. */
+/* When it happened by our clock: received - (sent - original), never later than CDP_MAX_AHEAD after receipt. */
 static bool
 read_times(Check *check, CdpMessage *message)
 {
@@ -173,7 +170,7 @@ read_times(Check *check, CdpMessage *message)
 		at = payload->received_at;
 	else if (sent != DT_NOBEGIN && payload->corrects_clock && cdp_is_plausible_time(payload->received_at - (sent - at)))
 		at = payload->received_at - (sent - at);
-	message->occurred_at = Min(at, payload->received_at + MAX_AHEAD);
+	message->occurred_at = Min(at, payload->received_at + CDP_MAX_AHEAD);
 	return true;
 }
 
@@ -217,7 +214,6 @@ static bool
 read_identifiers(Check *check, CdpMessage *message)
 {
 	CdpBatch *batch = check->batch;
-	bool is_present;
 
 	if (batch->mentions_capacity - batch->n_mentions < CDP_MAX_IDENTIFIERS)
 	{
@@ -228,14 +224,12 @@ read_identifiers(Check *check, CdpMessage *message)
 			batch->mentions = repalloc_huge(batch->mentions, sizeof(CdpMention) * (Size) batch->mentions_capacity);
 	}
 	message->first_mention = batch->n_mentions;
-	message->n_mentions = cdp_identifier_extract(check->namespaces, message, batch->mentions + batch->n_mentions,
-												 &is_present);
-	if (!is_present)
+	if (!cdp_identifier_extract(check->namespaces, message, batch->mentions + batch->n_mentions))
 		return refuse(check, "no_identifier", "there is no userId, anonymousId or other identifier");
 	if (message->n_mentions == CDP_MAX_IDENTIFIERS)
 		return refuse(check, "too_many_identifiers",
 					  psprintf("there are %d identifiers or more", CDP_MAX_IDENTIFIERS));
-	batch->n_mentions += message->n_mentions;
+	batch->n_mentions += message->n_mentions + message->n_malformed;
 	return true;
 }
 

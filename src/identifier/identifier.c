@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "identifier/identifier.h"
+#include "identifier/rules.h"
 #include "libpq/pqformat.h"
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
@@ -33,9 +34,8 @@ PG_FUNCTION_INFO_V1(cdp_identifier_namespace);
 PG_FUNCTION_INFO_V1(cdp_identifier_text_value);
 PG_FUNCTION_INFO_V1(cdp_identifier_of);
 
-/* Is it a name as namespaces have: letters, digits and underscores, not a digit first? */
-static bool
-is_namespace_name(const char *s, int length)
+bool
+cdp_namespace_is_name(const char *s, int length)
 {
 	if (length < 1 || length > CDP_MAX_NAMESPACE_BYTES || (s[0] >= '0' && s[0] <= '9'))
 		return false;
@@ -65,7 +65,7 @@ cdp_identifier_make(const char *name_space, int namespace_length, const char *va
 static CdpIdentifier *
 check_identifier(const char *name_space, int namespace_length, const char *value, int length, Node *context)
 {
-	if (!is_namespace_name(name_space, namespace_length))
+	if (!cdp_namespace_is_name(name_space, namespace_length))
 		soft_error(context, (errcode(ERRCODE_INVALID_TEXT_REPRESENTATION), errmsg("invalid namespace in identifier"),
 							 errhint("Write namespace:value, such as email:ada@example.com; a namespace has lower-case "
 									 "letters, digits and underscores, at most %d.",
@@ -79,19 +79,30 @@ check_identifier(const char *name_space, int namespace_length, const char *value
 	return cdp_identifier_make(name_space, namespace_length, value, length);
 }
 
-Datum
-cdp_identifier_in(PG_FUNCTION_ARGS)
+/* Parse namespace:value; NULL after a soft error. */
+static CdpIdentifier *
+parse(const char *text, Node *context)
 {
-	const char *text = PG_GETARG_CSTRING(0);
 	const char *colon = strchr(text, ':');
 	const char *start = text + strspn(text, " \t\n\r");
-	CdpIdentifier *id;
 
 	/* without a colon the whole is taken as a namespace, and the check says what is missing */
 	if (colon == NULL)
-		id = check_identifier("", 0, "", 0, fcinfo->context);
-	else
-		id = check_identifier(start, colon - start, colon + 1, strlen(colon + 1), fcinfo->context);
+		return check_identifier("", 0, "", 0, context);
+	return check_identifier(start, colon - start, colon + 1, strlen(colon + 1), context);
+}
+
+CdpIdentifier *
+cdp_identifier_parse(const char *text)
+{
+	return parse(text, NULL);
+}
+
+Datum
+cdp_identifier_in(PG_FUNCTION_ARGS)
+{
+	CdpIdentifier *id = parse(PG_GETARG_CSTRING(0), fcinfo->context);
+
 	if (id == NULL)
 		PG_RETURN_NULL();
 	PG_RETURN_POINTER(id);

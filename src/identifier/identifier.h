@@ -34,12 +34,14 @@ cdp_identifier_value_length(const CdpIdentifier *id)
 }
 
 extern CdpIdentifier *cdp_identifier_make(const char *name_space, int namespace_length, const char *value, int length);
+extern CdpIdentifier *cdp_identifier_parse(const char *text); /* namespace:value, or an error 22P02, 22001 */
 
 typedef enum CdpNormalizer
 {
 	CDP_NORMALIZE_NONE,
 	CDP_NORMALIZE_LOWER,
 	CDP_NORMALIZE_EMAIL,
+	CDP_NORMALIZE_EMAIL_GMAIL,
 	CDP_NORMALIZE_PHONE
 } CdpNormalizer;
 
@@ -83,8 +85,9 @@ typedef struct CdpNamespace
 typedef struct CdpBlocked
 {
 	char *name_space; /* NULL: all */
-	char *value;	  /* lower case */
+	char *value;	  /* lower case, unless it is exact or a pattern */
 	bool is_pattern;
+	bool is_exact; /* one identifier, as it is stored: a steward retracted it */
 } CdpBlocked;
 
 /* The rules in force, strongest namespace first. */
@@ -96,21 +99,52 @@ typedef struct CdpNamespaces
 	int n_blocked;
 } CdpNamespaces;
 
+/*
+ * Hold the rules until the end of the transaction: everyone who reads messages shares them, who changes what messages
+ * mean has them alone, for the past is read again by the new ones.
+ */
+extern void cdp_namespaces_hold(bool is_alone);
+
 /* The rules in force. Good until the next call in this session. */
 extern CdpNamespaces *cdp_namespaces_load(void);
 extern int cdp_namespace_find(const CdpNamespaces *namespaces, const char *name, int length); /* -1: none */
 
-/* The normal form of a value; NULL when nothing is left of it or it is too long. */
-extern const char *cdp_identifier_normalize(const CdpNamespace *ns, const char *value, int length, int *out_length);
+/*
+ * Rules that stand in JSON: 'namespaces' is an object as in cdp.default_rules(), 'blocked' (may be none) an array.
+ * An error for whatever is wrong in them.  In the current context; knows no table.
+ */
+extern CdpNamespaces *cdp_namespaces_of_json(CdpJsonValue namespaces, CdpJsonValue blocked);
 
-/* May a normalised value enter the graph? False: blocked, or not of the namespace's pattern. */
-extern bool cdp_identifier_is_eligible(const CdpNamespaces *namespaces, int index, const char *value, int length);
+/* An error 22023 unless each member of an object in the rules has one of the names (ended by NULL). */
+extern void cdp_rules_check_keys(CdpJsonValue object, const char *const *keys, const char *where);
+
+/* A string of the rules, namespace:value, normalised; '*value' NULL when nothing is left of it. Returns its namespace. */
+extern int cdp_rules_identifier(const CdpNamespaces *namespaces, CdpJsonValue v, const char **value, int *length);
 
 /*
- * Find a message's eligible identifiers, people's before accounts', strongest first, each once; at most
- * CDP_MAX_IDENTIFIERS.  '*is_present' tells whether any value stood there at all, also a blocked one.
+ * The normal form of a value; NULL when it has none or that is too long.  A phone number is read as it is dialled in
+ * 'phone_region' (two letters such as DE), or in international form only if that is NULL.
  */
-extern int cdp_identifier_extract(const CdpNamespaces *namespaces, const CdpMessage *message, CdpMention *found,
-								  bool *is_present);
+extern const char *cdp_identifier_normalize(const CdpNamespace *ns, const char *value, int length,
+											const char *phone_region, int *out_length);
+
+/* What becomes of a value found in a message. */
+typedef enum CdpVerdict
+{
+	CDP_TAKEN,	  /* it may enter the graph */
+	CDP_BLOCKED,  /* it means nobody */
+	CDP_MALFORMED /* it has no normal form, or that is not of the namespace's pattern */
+} CdpVerdict;
+
+/* Judge a value as it was written, of the namespace of an index; its normal form, or NULL, in '*normal'. */
+extern CdpVerdict cdp_identifier_judge(const CdpNamespaces *namespaces, int index, const char *value, int length,
+									   const char *phone_region, const char **normal, int *normal_length);
+
+/*
+ * Find a message's identifiers that may enter the graph, people's before accounts', strongest first, each once, and
+ * after them, without a value, the namespaces of malformed ones; at most CDP_MAX_IDENTIFIERS together.  Sets the
+ * message's n_mentions and n_malformed; false when no value stood there at all, not even one that means nobody.
+ */
+extern bool cdp_identifier_extract(const CdpNamespaces *namespaces, CdpMessage *message, CdpMention *found);
 
 #endif

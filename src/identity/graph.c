@@ -14,7 +14,6 @@
 #include "catalog/pg_type.h"
 #include "funcapi.h"
 #include "miscadmin.h"
-#include "tcop/dest.h"
 #include "utils/datum.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -165,28 +164,6 @@ make_receiver(Oid type)
 	return r;
 }
 
-/* Run the query into the receiver. */
-static void
-run_query(const char *query, Receiver *r)
-{
-	SPIExecuteOptions options = {0};
-	SPIPlanPtr plan;
-	int code;
-
-	plan = SPI_prepare(query, 0, NULL);
-	if (plan == NULL)
-		ereport(ERROR, (errcode(ERRCODE_SYNTAX_ERROR), errmsg("the query could not be prepared"),
-						errhint("Give one SELECT with the two ends of each edge.")));
-	if (!SPI_is_cursor_plan(plan))
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("the query does not return rows, or is more than one"),
-						errhint("Give one SELECT with the two ends of each edge.")));
-	options.read_only = true;
-	options.dest = &r->pub;
-	code = SPI_execute_plan_extended(plan, &options);
-	if (code < 0)
-		elog(ERROR, "could not run the query: %s", SPI_result_code_string(code));
-}
-
 /* Return each node with the first of its component. */
 static void
 put_components(Receiver *r, ReturnSetInfo *result)
@@ -227,7 +204,7 @@ cdp_connected_components(PG_FUNCTION_ARGS)
 	SPI_connect();
 	MemoryContextSwitchTo(caller);
 	r = make_receiver(type);
-	run_query(query, r);
+	cdp_stream(query, &r->pub, "Give one SELECT with the two ends of each edge.");
 	MemoryContextSwitchTo(caller);
 	put_components(r, result);
 	SPI_finish();

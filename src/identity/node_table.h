@@ -63,4 +63,15 @@ cdp_node_table_prefetch(const CdpNodeTable *table, uint32 hash)
 /* The numbers of n values, by their hashes; those that were not there get the next numbers. */
 extern void cdp_node_table_find(CdpNodeTable *table, int n, const Datum *values, const uint32 *hashes, uint32 *nodes);
 
+/* The same of one value. */
+static inline uint32
+cdp_node_table_find_one(CdpNodeTable *table, Datum value)
+{
+	uint32 hash = cdp_node_table_hash(table, value);
+	uint32 node;
+
+	cdp_node_table_find(table, 1, &value, &hash, &node);
+	return node;
+}
+
 #endif

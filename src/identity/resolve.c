@@ -31,6 +31,7 @@ typedef struct Graph
 	int n_limited;
 	int *limited_slot; /* of a namespace: its place in limited, or -1 */
 	int *counts;	   /* of a root: n_limited counters */
+	char *last_reason;
 } Graph;
 
 static inline const CdpNamespace *
@@ -205,6 +206,7 @@ compare_links(const void *left, const void *right, void *arg)
 	int qb = namespace_of(g, q->b)->priority;
 	int c;
 
+	CHECK_FOR_INTERRUPTS(); /* many links take long to sort */
 	ORDER(q->is_pinned, p->is_pinned);
 	ORDER(Max(pa, pb), Max(qa, qb));
 	ORDER(q->last_seen_at, p->last_seen_at);
@@ -213,6 +215,15 @@ compare_links(const void *left, const void *right, void *arg)
 	ORDER(p->first_seen_at, q->first_seen_at);
 	c = compare_nodes(g, p->a, q->a);
 	return c != 0 ? c : compare_nodes(g, p->b, q->b);
+}
+
+/* Links rejected one after the other for the same reason share its text. */
+static char *
+shared(Graph *g, const char *reason)
+{
+	if (g->last_reason == NULL || strcmp(g->last_reason, reason) != 0)
+		g->last_reason = pstrdup(reason);
+	return g->last_reason;
 }
 
 /* Why may two clusters not be joined by a link? NULL: they may. */
@@ -225,7 +236,12 @@ objection(Graph *g, const CdpGraphLink *link, int a, int b)
 		int count = g->counts[(Size) a * g->n_limited + i] + g->counts[(Size) b * g->n_limited + i];
 
 		if (count > ns->max_per_profile)
-			return psprintf("limit %s %d>%d", ns->name, count, ns->max_per_profile);
+		{
+			char reason[CDP_MAX_NAMESPACE_BYTES + 32];
+
+			snprintf(reason, sizeof(reason), "limit %s %d>%d", ns->name, count, ns->max_per_profile);
+			return shared(g, reason);
+		}
 	}
 	for (int i = 0; i < g->n_denials; i++)
 	{
@@ -233,10 +249,10 @@ objection(Graph *g, const CdpGraphLink *link, int a, int b)
 		int v = cdp_union_find_root(&g->clusters, g->denials[i].b);
 
 		if ((u == a && v == b) || (u == b && v == a))
-			return pstrdup("denied");
+			return shared(g, "denied");
 	}
 	if (!link->is_pinned && (is_leaf(g, link->a) || is_leaf(g, link->b)) && g->has_person[a] && g->has_person[b])
-		return pstrdup("shared device");
+		return shared(g, "shared device");
 	return NULL;
 }
 
@@ -312,4 +328,11 @@ cdp_resolve(const CdpNamespaces *namespaces, CdpNode *nodes, int n_nodes, CdpGra
 	for (int i = 0; i < n_nodes; i++)
 		nodes[i].cluster = cdp_union_find_root(&g.clusters, i);
 	find_disputed(&g);
+}
+
+Size
+cdp_resolve_size(const CdpNamespaces *namespaces, Size n_nodes, Size n_links)
+{
+	/* a place in find_contested() and a counter for each namespace, two union-finds, two flags; the order of links */
+	return n_nodes * (2 * sizeof(int) * namespaces->n + 2 * sizeof(uint32) + 2 * sizeof(bool)) + n_links * sizeof(int);
 }

@@ -41,8 +41,11 @@ typedef struct CdpGraphLink
 	/* out */
 	bool is_pinned;
 	CdpLinkStatus status;
-	char *reason; /* of a rejection, palloc'd: "limit user_id 2>1", "denied", "shared device" */
+	char *reason; /* of a rejection: "limit user_id 2>1", "denied", "shared device"; may be shared with other links */
 } CdpGraphLink;
+
+/* The time of evidence that has none: the epoch of Unix. */
+#define CDP_NO_EVIDENCE_AT (((TimestampTz) (UNIX_EPOCH_JDATE - POSTGRES_EPOCH_JDATE)) * USECS_PER_DAY)
 
 /* A pin where no event supports it is stored with no events; the order takes it as one event at the epoch. */
 static inline void
@@ -50,8 +53,7 @@ cdp_link_without_evidence(CdpGraphLink *link)
 {
 	if (link->event_count > 0)
 		return;
-	link->first_seen_at = link->last_seen_at =
-		((TimestampTz) (UNIX_EPOCH_JDATE - POSTGRES_EPOCH_JDATE)) * USECS_PER_DAY;
+	link->first_seen_at = link->last_seen_at = CDP_NO_EVIDENCE_AT;
 	link->event_count = 1;
 }
 
@@ -70,5 +72,8 @@ typedef struct CdpRuling
  */
 extern void cdp_resolve(const CdpNamespaces *namespaces, CdpNode *nodes, int n_nodes, CdpGraphLink *links, int n_links,
 						const CdpRuling *rulings, int n_rulings);
+
+/* About how many bytes it takes at its peak, beside the nodes, links and rulings. */
+extern Size cdp_resolve_size(const CdpNamespaces *namespaces, Size n_nodes, Size n_links);
 
 #endif
