@@ -824,17 +824,17 @@ BEGIN
 
 	CREATE OR REPLACE VIEW cdp.tenure AS
 		SELECT i.profile_id, i.identifier_id AS anchor_id, i.identifier_id, '-infinity'::timestamptz AS starts_at,
-			'' COLLATE "C" AS starts_with, 'infinity'::timestamptz AS ends_at, '' COLLATE "C" AS ends_with
+			''::text COLLATE "C" AS starts_with, 'infinity'::timestamptz AS ends_at, ''::text COLLATE "C" AS ends_with
 		FROM cdp.identity i WHERE NOT i.is_contested
 		UNION ALL
-		SELECT i.profile_id, i.identifier_id, i.identifier_id, '-infinity', '', coalesce(f.occurred_at, 'infinity'), coalesce(f.message_id, '')
+		SELECT i.profile_id, i.identifier_id, i.identifier_id, '-infinity'::timestamptz, ''::text COLLATE "C", coalesce(f.occurred_at, 'infinity'), coalesce(f.message_id, ''::text)
 		FROM cdp.identity i LEFT JOIN LATERAL (
 			SELECT s.occurred_at, s.message_id FROM cdp.sign_in s WHERE s.device_id = i.identifier_id
 			ORDER BY s.occurred_at, s.message_id LIMIT 1
 		) f ON true
 		WHERE i.is_contested
 		UNION ALL
-		SELECT i.profile_id, i.identifier_id, s.device_id, s.occurred_at, s.message_id, coalesce(f.occurred_at, 'infinity'), coalesce(f.message_id, '')
+		SELECT i.profile_id, i.identifier_id, s.device_id, s.occurred_at, s.message_id, coalesce(f.occurred_at, 'infinity'), coalesce(f.message_id, ''::text)
 		FROM cdp.identity i JOIN cdp.sign_in s ON s.identifier_id = i.identifier_id LEFT JOIN LATERAL (
 			SELECT n.occurred_at, n.message_id FROM cdp.sign_in n WHERE n.device_id = s.device_id
 				AND (n.occurred_at, n.message_id, n.source_id) > (s.occurred_at, s.message_id, s.source_id)

@@ -109,11 +109,11 @@ node_of(Receiver *r, const CdpMention *mention)
 	const CdpNamespace *ns = &r->rules.namespaces->items[mention->namespace_index];
 	CdpIdentifier *id = cdp_identifier_make(ns->name, strlen(ns->name), mention->value, mention->value_length);
 	Datum value = PointerGetDatum(id);
-	bool is_new;
-	uint32 i = cdp_node_table_find_one(&r->identifiers, value, &is_new);
+	uint32 n_known = r->identifiers.n_nodes;
+	uint32 i = cdp_node_table_find_one(&r->identifiers, value);
 	CdpNode *node;
 
-	if (!is_new)
+	if (i < n_known)
 		return i;
 	if (i == r->nodes_capacity)
 	{
@@ -133,11 +133,11 @@ node_of(Receiver *r, const CdpMention *mention)
 static CdpGraphLink *
 link_of(Receiver *r, uint32 a, uint32 b)
 {
-	uint64 key = ((uint64) a << 32) | b;
-	bool is_new;
-	uint32 i = cdp_node_table_find_one(&r->pairs, (Datum) key, &is_new);
+	Datum pair = UInt64GetDatum(((uint64) a << 32) | b);
+	uint32 n_known = r->pairs.n_nodes;
+	uint32 i = cdp_node_table_find_one(&r->pairs, pair);
 
-	if (!is_new)
+	if (i < n_known)
 		return &r->links[i];
 	if (i == r->links_capacity)
 	{
