@@ -108,6 +108,11 @@ SET statement_timeout = '300ms';
 SELECT * FROM cdp.resolve($$SELECT '{"userId":"x"}' FROM generate_series(1, 100000) a, generate_series(1, 100000) b$$);
 RESET statement_timeout;
 SELECT * FROM cdp.resolve('SELECT message FROM message WHERE n = 3') ORDER BY 1;
+SET cdp.max_resolve_memory = '4MB';
+SELECT * FROM cdp.resolve($$SELECT jsonb_build_object('batch', jsonb_agg(jsonb_build_object('userId', i))) FROM generate_series(1, 300000) i$$);
+RESET cdp.max_resolve_memory;
+-- what a message without identifiers says besides does not matter
+SELECT * FROM cdp.resolve($$SELECT '{"userId":null,"timestamp":"yesterday","messageId":[]}'$$);
 -- it only reads
 SELECT error_of('DELETE FROM message RETURNING message');
 -- a value of the longest size, and characters of all kinds
