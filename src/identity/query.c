@@ -102,15 +102,21 @@ check_memory(const Receiver *r, Size more)
 						 "then none is kept.")));
 }
 
+/* The number of a value; made if it is new. */
+static inline uint32
+number_of(CdpNodeTable *table, Datum value, bool *is_new)
+{
+	return cdp_node_table_find(table, cdp_node_table_key(table, value), value, is_new);
+}
+
 /* The node of an identifier; made if it is new. */
 static uint32
 node_of(Receiver *r, const CdpMention *mention)
 {
 	const CdpNamespace *ns = &r->rules.namespaces->items[mention->namespace_index];
 	CdpIdentifier *id = cdp_identifier_make(ns->name, strlen(ns->name), mention->value, mention->value_length);
-	Datum value = PointerGetDatum(id);
 	bool is_new;
-	uint32 i = cdp_node_table_find(&r->identifiers, cdp_node_table_key(&r->identifiers, value), value, &is_new);
+	uint32 i = number_of(&r->identifiers, PointerGetDatum(id), &is_new);
 	CdpNode *node;
 
 	if (!is_new)
@@ -121,7 +127,7 @@ node_of(Receiver *r, const CdpMention *mention)
 		check_memory(r, sizeof(CdpNode) * (Size) r->nodes_capacity);
 		r->nodes = repalloc_huge(r->nodes, sizeof(CdpNode) * (Size) r->nodes_capacity);
 	}
-	id = (CdpIdentifier *) DatumGetPointer(cdp_node_table_value(&r->identifiers, i));
+	id = (CdpIdentifier *) DatumGetPointer(r->identifiers.values[i]);
 	node = memset(&r->nodes[i], 0, sizeof(CdpNode));
 	node->namespace_index = mention->namespace_index;
 	node->value = cdp_identifier_value(id);
@@ -133,9 +139,8 @@ node_of(Receiver *r, const CdpMention *mention)
 static CdpGraphLink *
 link_of(Receiver *r, uint32 a, uint32 b)
 {
-	uint64 key = ((uint64) a << 32) | b;
 	bool is_new;
-	uint32 i = cdp_node_table_find(&r->pairs, key, (Datum) key, &is_new);
+	uint32 i = number_of(&r->pairs, ((Datum) a << 32) | b, &is_new);
 
 	if (!is_new)
 		return &r->links[i];
@@ -442,8 +447,7 @@ put_nodes(const Receiver *r, uint32 n, ReturnSetInfo *result)
 	}
 	for (uint32 i = 0; i < n; i++)
 	{
-		Datum values[3] = {cdp_node_table_value(&r->identifiers, i),
-						   cdp_node_table_value(&r->identifiers, strongest[r->nodes[i].cluster]),
+		Datum values[3] = {r->identifiers.values[i], r->identifiers.values[strongest[r->nodes[i].cluster]],
 						   BoolGetDatum(r->nodes[i].is_contested)};
 		bool nulls[3] = {false};
 
