@@ -12,12 +12,14 @@ EXTENSION = cdp
 # not VERSION, which PGXS sets to that of PostgreSQL
 EXTVERSION := $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" $(dir $(lastword $(MAKEFILE_LIST)))cdp.control)
 MODULE_big = cdp
+# beside cdp.so, which opens them when they are first needed
+MODULES = cdp_phone cdp_domain
 DATA_built = cdp--$(EXTVERSION).sql
 
 OBJS_base = functions.o hash.o json.o jsonb.o lookup.o settings.o spi.o stamped.o time.o batch.o
-OBJS_identifier = identifier.o namespace.o rules.o normalize.o extract.o
+OBJS_identifier = identifier.o namespace.o rules.o normalize.o module.o extract.o
 OBJS_event = claim.o parse.o validate.o deduplicate.o store.o reject.o
-OBJS_identity = find.o graph.o query.o query_rules.o node_table.o union_find.o identify.o component.o partition.o resolve.o bridges.o question.o derive.o
+OBJS_identity = find.o graph.o query.o query_rules.o node_table.o union_find.o identify.o component.o load.o partition.o anchor.o resolve.o bridges.o question.o derive.o
 OBJS_profile = traits.o fold.o read.o
 OBJS_consent = consents.o collect.o
 OBJS_segment = predicate.o predicate_text.o predicate_json.o predicate_tree.o predicate_parse.o predicate_scan.o program.o evaluate.o person.o membership.o people.o change.o definition.o timer.o
@@ -25,6 +27,7 @@ OBJS_activation = emit.o
 OBJS_pipeline = process.o
 OBJS_worker = worker.o launcher.o database.o
 
+OBJS_modules = $(addprefix src/identifier/module/, phone.o domain.o magic.o)
 OBJS = src/cdp.o $(foreach noun,$(NOUNS),$(addprefix src/$(noun)/,$(OBJS_$(noun))))
 
 PG_CPPFLAGS = -I$(srcdir)/src -DCDP_VERSION='"$(EXTVERSION)"'
@@ -36,7 +39,7 @@ REGRESS = $(sort $(basename $(notdir $(wildcard $(srcdir)/test/sql/*.sql))))
 ISOLATION = $(sort $(basename $(notdir $(wildcard $(srcdir)/test/isolation/specs/*.spec))))
 ISOLATION_OPTS = --inputdir=$(srcdir)/test/isolation --load-extension=cdp
 
-EXTRA_CLEAN = cdp--$(EXTVERSION).sql src/segment/predicate_parse.c src/segment/predicate_parse.h src/segment/predicate_scan.c
+EXTRA_CLEAN = $(OBJS_modules) cdp--$(EXTVERSION).sql src/segment/predicate_parse.c src/segment/predicate_parse.h src/segment/predicate_scan.c
 
 # These start on a machine with nothing installed, so they cannot need PGXS.
 SELF_SUFFICIENT = demo demo-stop test bench soak
@@ -51,7 +54,13 @@ cdp--$(EXTVERSION).sql: sql/prologue.sql $(foreach noun,$(NOUNS),sql/$(noun).sql
 	cat $^ > $@
 
 # PGXS does not follow headers: any header makes everything anew.
-$(OBJS): $(wildcard $(srcdir)/src/*/*.h)
+$(OBJS) $(OBJS_modules): $(wildcard $(srcdir)/src/*/*.h)
+
+# Each wraps a library of others'.
+cdp_phone$(DLSUFFIX): src/identifier/module/phone.o src/identifier/module/magic.o
+	$(CXX) $(CXXFLAGS) -shared -o $@ $^ $(LDFLAGS) $(LDFLAGS_SL) -lphonenumber
+cdp_domain$(DLSUFFIX): src/identifier/module/domain.o src/identifier/module/magic.o
+	$(CC) $(CFLAGS) -shared -o $@ $^ $(LDFLAGS) $(LDFLAGS_SL) -lidn2
 
 src/segment/predicate_parse.c: src/segment/predicate_parse.y
 	$(BISON) -d $(BISONFLAGS) -o $@ $<

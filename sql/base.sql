@@ -16,6 +16,10 @@ CREATE FUNCTION cdp.parse_json(document text) RETURNS jsonb
 AS 'MODULE_PATHNAME', 'cdp_parse_json' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION cdp.parse_json(text) IS 'JSON text as the platform reads messages: null instead of an error when it is no JSON, nests deeper than 100 or holds a number of more than 1,000 digits (written out, without exponent); \u0000 and lone surrogates become U+FFFD';
 
+CREATE FUNCTION cdp.show_progress(what text) RETURNS void
+AS 'MODULE_PATHNAME', 'cdp_show_progress_sql' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION cdp.show_progress(text) IS 'Say how far a long command is: other sessions see it at once, before the query in pg_stat_activity and as a row of cdp.status';
+
 CREATE FUNCTION cdp.record_version(noun text, version integer) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp

@@ -1,11 +1,16 @@
 -- event: what happened.
 
 CREATE FUNCTION cdp.create_source(
-	name text, rank integer DEFAULT 0, corrects_clock boolean DEFAULT true, description text DEFAULT NULL
+	name text, rank integer DEFAULT 0, corrects_clock boolean DEFAULT true, description text DEFAULT NULL,
+	phone_region text DEFAULT NULL
 ) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+	was record;
+	reads_anew boolean;
+	touched bigint[];
 BEGIN
 	PERFORM cdp.require_init();
 	IF name IS NULL OR octet_length(name) NOT BETWEEN 1 AND 63 THEN
@@ -15,13 +20,34 @@ BEGIN
 		RAISE EXCEPTION 'rank of source "%" is out of range', name USING ERRCODE = 'invalid_parameter_value',
 			HINT = 'A rank is between -32767 and 32767.';
 	END IF;
-	INSERT INTO cdp.source AS s (name, rank, corrects_clock, description)
-	VALUES (create_source.name, create_source.rank, create_source.corrects_clock, create_source.description)
+	IF NOT cdp.is_phone_region(phone_region) THEN
+		RAISE EXCEPTION 'unknown phone region for source "%"', name USING ERRCODE = 'invalid_parameter_value',
+			HINT = 'Write a country''s two capital letters of ISO 3166, such as DE, or leave it null.';
+	END IF;
+	SELECT s.source_id, s.rank, s.phone_region INTO was FROM cdp.source s WHERE s.name = create_source.name;
+	reads_anew := was.source_id IS NOT NULL AND was.phone_region IS DISTINCT FROM create_source.phone_region;
+	IF reads_anew OR was.rank <> create_source.rank THEN
+		PERFORM cdp.hold_rules();
+		SELECT array_agg(DISTINCT e.identifier_id) INTO touched FROM cdp.event e WHERE e.source_id = was.source_id AND e.identifier_id <> 0;
+	END IF;
+	IF reads_anew THEN
+		PERFORM cdp.remember_readings(NULL);
+	END IF;
+	INSERT INTO cdp.source AS s (name, rank, corrects_clock, description, phone_region)
+	VALUES (create_source.name, create_source.rank, create_source.corrects_clock, create_source.description,
+		create_source.phone_region)
 	ON CONFLICT ON CONSTRAINT source_name_key DO UPDATE SET rank = excluded.rank,
-		corrects_clock = excluded.corrects_clock, description = coalesce(excluded.description, s.description);
+		corrects_clock = excluded.corrects_clock, description = coalesce(excluded.description, s.description),
+		phone_region = excluded.phone_region;
+	IF reads_anew THEN
+		PERFORM cdp.read_again(NULL, 'rule');
+	END IF;
+	IF was.rank <> create_source.rank AND touched IS NOT NULL THEN
+		PERFORM cdp.reconsider(touched, 'rule', touched);
+	END IF;
 END
 $$;
-COMMENT ON FUNCTION cdp.create_source(text, integer, boolean, text) IS 'Make or replace a source of messages. rank: of two values said at the same instant the source of higher rank wins; corrects_clock: whether received_at - sentAt is taken for the error of the sender''s clock (true for what SDKs send now, false for history from files). A source that a message names and that does not exist is made with the defaults. Errors 42602, 22023';
+COMMENT ON FUNCTION cdp.create_source(text, integer, boolean, text, text) IS 'Make or replace a source of messages. rank: of two values said at the same instant the source of higher rank wins; corrects_clock: whether received_at - sentAt is taken for the error of the sender''s clock (true for what SDKs send now, false for history from files); phone_region: the country (two letters of ISO 3166) in whose national form phone numbers may be written, null: only in international form. Another rank or region applies to the past too. A source that a message names and that does not exist is made with the defaults. Errors 42602, 22023, 58P01';
 
 CREATE FUNCTION cdp.make_partitions(table_name text, first_at timestamptz, last_at timestamptz) RETURNS integer
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -55,6 +81,10 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION cdp.make_partitions(text, timestamptz, timestamptz) IS 'Make the monthly partitions (UTC) of a table of the platform from one instant to another where they are missing; returns how many were made';
+
+CREATE FUNCTION cdp.message_key(source text, message_id text) RETURNS uuid
+AS 'MODULE_PATHNAME', 'cdp_message_key' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION cdp.message_key(text, text) IS 'The key of a message in cdp.seen: XXH3 (128 bit) of its source''s name and its id';
 
 CREATE FUNCTION cdp.replay_rejected(reason text DEFAULT NULL, source text DEFAULT NULL) RETURNS bigint
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -95,9 +125,13 @@ BEGIN
 		description text,
 		created_at timestamptz NOT NULL DEFAULT now()
 	);
+	ALTER TABLE cdp.source ADD COLUMN IF NOT EXISTS phone_region text
+		CONSTRAINT source_phone_region_check CHECK (phone_region ~ '^[A-Z]{2}$');
 	COMMENT ON TABLE cdp.source IS 'Where messages come from; changed by cdp.create_source()';
 	COMMENT ON COLUMN cdp.source.rank IS 'Of two values said at the same instant the source of higher rank wins';
 	COMMENT ON COLUMN cdp.source.corrects_clock IS 'Whether received_at - sentAt is taken for the error of the sender''s clock';
+
+	COMMENT ON COLUMN cdp.source.phone_region IS 'The country (ISO 3166) in whose national form phone numbers may be written; null: only in international form';
 
 	-- No index and no trigger: COPY goes in at the speed of the disk, and processing empties it.
 	CREATE TABLE IF NOT EXISTS cdp.inbox (
@@ -138,12 +172,28 @@ BEGIN
 		message jsonb NOT NULL
 	) PARTITION BY RANGE (received_at);
 	CREATE INDEX IF NOT EXISTS event_identifier_id_occurred_at_idx ON cdp.event (identifier_id, occurred_at);
+	CREATE INDEX IF NOT EXISTS event_received_at_idx ON cdp.event USING brin (received_at) WITH (pages_per_range = 32, autosummarize = on);
 	COMMENT ON TABLE cdp.event IS 'The log: every accepted message once, append-only, partitioned by the month of receipt (UTC)';
-	COMMENT ON COLUMN cdp.event.identifier_id IS 'The identifier the event is anchored to, its strongest; 0: none may enter the graph';
+	COMMENT ON COLUMN cdp.event.identifier_id IS 'Its strongest identifier, to which it is anchored, unless that is a shared device (see cdp.tenure); 0: none may enter the graph';
 	COMMENT ON COLUMN cdp.event.occurred_at IS 'When it happened, the sender''s clock corrected; never later than 5 minutes after receipt';
 	COMMENT ON COLUMN cdp.event.name IS 'The event of track, the name of page and screen; null for the others';
 	COMMENT ON COLUMN cdp.event.message IS 'The whole message, with its envelope''s context, integrations and sentAt';
 	PERFORM cdp.make_partitions('event', now(), now() + interval '2 months');
+
+	-- A row for each, only ever inserted: a counter would make sessions wait for each other until they commit.
+	CREATE TABLE IF NOT EXISTS cdp.malformed_value (
+		received_at timestamptz NOT NULL,
+		source_id integer NOT NULL,
+		message_id text NOT NULL,
+		namespace text COLLATE "C" NOT NULL
+	);
+	COMMENT ON TABLE cdp.malformed_value IS 'Messages in which a value became no identifier, because it has no normal form or is not of its namespace''s pattern; the value stands in the message. Rows may be deleted';
+	CREATE OR REPLACE VIEW cdp.malformed_values AS
+		SELECT s.name AS source, m.namespace, count(*) AS message_count, min(m.received_at) AS first_received_at,
+			max(m.received_at) AS last_received_at
+		FROM cdp.malformed_value m JOIN cdp.source s USING (source_id)
+		GROUP BY s.name, m.namespace;
+	COMMENT ON VIEW cdp.malformed_values IS 'By source and namespace, in how many messages a value became no identifier, because it has no normal form or is not of its namespace''s pattern';
 
 	IF NOT EXISTS (SELECT FROM cdp.setup WHERE noun = 'event') THEN
 		PERFORM cdp.create_source('default', description => 'Messages that name no source');
@@ -152,4 +202,4 @@ BEGIN
 	PERFORM cdp.record_version('event', 1);
 END
 $$;
-COMMENT ON FUNCTION cdp.init_event() IS 'Make the tables of sources, inbox, rejected and seen messages and the event log; part of cdp.init()';
+COMMENT ON FUNCTION cdp.init_event() IS 'Make the tables of sources, inbox, rejected and seen messages, the event log and what is malformed in it; part of cdp.init()';

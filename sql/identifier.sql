@@ -41,10 +41,14 @@ CREATE FUNCTION cdp.is_blocked(identifier cdp.identifier) RETURNS boolean
 AS 'MODULE_PATHNAME', 'cdp_is_blocked' LANGUAGE C STABLE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp;
 COMMENT ON FUNCTION cdp.is_blocked(cdp.identifier) IS 'Whether an identifier is kept out of the graph: a blocked value, or one its namespace''s valid_pattern does not match. Error 42704 when there is no such namespace';
 
-CREATE FUNCTION cdp.message_identifiers(type text, message jsonb)
+CREATE FUNCTION cdp.message_identifiers(type text, message jsonb, phone_region text DEFAULT NULL)
 RETURNS TABLE (ord integer, namespace text, value text, entity text)
-AS 'MODULE_PATHNAME', 'cdp_message_identifiers' LANGUAGE C STABLE STRICT PARALLEL UNSAFE ROWS 3 SET search_path = pg_catalog, pg_temp;
-COMMENT ON FUNCTION cdp.message_identifiers(text, jsonb) IS 'The identifiers of a message that may enter the graph by the rules in force, normalised, strongest first, people''s before accounts''';
+AS 'MODULE_PATHNAME', 'cdp_message_identifiers' LANGUAGE C STABLE PARALLEL UNSAFE ROWS 3 SET search_path = pg_catalog, pg_temp;
+COMMENT ON FUNCTION cdp.message_identifiers(text, jsonb, text) IS 'The identifiers of a message that may enter the graph by the rules in force, normalised, strongest first, people''s before accounts''; phone_region: that of the message''s source. Error 22023';
+
+CREATE FUNCTION cdp.is_phone_region(region text) RETURNS boolean
+AS 'MODULE_PATHNAME', 'cdp_is_phone_region' LANGUAGE C STABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION cdp.is_phone_region(text) IS 'Whether it is the code of a country or territory (ISO 3166, two capital letters) whose phone numbers libphonenumber knows. Error 58P01 when that library is missing';
 
 -- operators, in pg_catalog so that they are found under any search_path
 
@@ -142,8 +146,12 @@ CREATE FUNCTION cdp.create_namespace(
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+	was record;
+	reads_anew boolean;
 BEGIN
 	PERFORM cdp.require_init();
+	PERFORM cdp.hold_rules();
 	IF name IS NULL OR name !~ '^[a-z_][a-z0-9_]{0,62}$' THEN
 		RAISE EXCEPTION 'invalid name for a namespace' USING ERRCODE = 'invalid_name',
 			HINT = 'Use lower-case letters, digits and underscores, a letter first, at most 63.';
@@ -160,12 +168,17 @@ BEGIN
 		RAISE EXCEPTION 'invalid path in namespace "%"', name USING ERRCODE = 'invalid_parameter_value',
 			HINT = 'Write member names joined by dots, such as context.traits.email; before it, with a colon, a type of message such as identify.';
 	END IF;
-	priority := coalesce(priority, (SELECT n.priority FROM cdp.namespace n WHERE n.name = create_namespace.name),
-		(SELECT max(n.priority) + 1 FROM cdp.namespace n), 1);
+	SELECT n.* INTO was FROM cdp.namespace n WHERE n.name = create_namespace.name;
+	priority := coalesce(priority, was.priority, (SELECT max(n.priority) + 1 FROM cdp.namespace n), 1);
 	IF EXISTS (SELECT FROM cdp.namespace n WHERE n.entity = create_namespace.entity
 			AND n.priority = create_namespace.priority AND n.name <> create_namespace.name) THEN
 		RAISE EXCEPTION 'another namespace has priority % already', priority USING ERRCODE = 'unique_violation',
 			HINT = 'Each namespace has a priority of its own; 1 is the strongest. See the table cdp.namespace.';
+	END IF;
+	reads_anew := (was.entity, was.kind, was.priority, was.normalizer, was.valid_pattern, was.paths) IS DISTINCT FROM
+		(entity, kind, priority, normalizer, valid_pattern, paths) AND EXISTS (SELECT FROM cdp.event);
+	IF reads_anew THEN
+		PERFORM cdp.remember_readings(NULL);
 	END IF;
 	INSERT INTO cdp.namespace AS n (name, entity, kind, priority, max_per_profile, bridge, normalizer, valid_pattern, paths)
 	VALUES (create_namespace.name, create_namespace.entity, create_namespace.kind, create_namespace.priority,
@@ -174,16 +187,52 @@ BEGIN
 	ON CONFLICT ON CONSTRAINT namespace_pkey DO UPDATE SET entity = excluded.entity, kind = excluded.kind,
 		priority = excluded.priority, max_per_profile = excluded.max_per_profile, bridge = excluded.bridge,
 		normalizer = excluded.normalizer, valid_pattern = excluded.valid_pattern, paths = excluded.paths;
+	IF reads_anew THEN
+		PERFORM cdp.read_again(NULL, 'rule');
+	END IF;
+	PERFORM cdp.judge_again(to_jsonb(was));
 END
 $$;
-COMMENT ON FUNCTION cdp.create_namespace(text, text, integer, integer, text, text, text, text[], text) IS 'Make or replace a namespace. kind: person, contact or device; priority: 1 is the strongest, each of an entity its own (default: after the last); max_per_profile: null for no limit; bridge: unique, always or never (devices); normalizer: none, lower, email or phone; paths: where in a message it stands, such as {identify:traits.email,context.traits.email}. Errors 42602, 22023, 23505, 23514, 2201B';
+COMMENT ON FUNCTION cdp.create_namespace(text, text, integer, integer, text, text, text, text[], text) IS 'Make or replace a namespace. kind: person, contact or device; priority: 1 is the strongest, each of an entity its own (default: after the last); max_per_profile: null for no limit; bridge: unique, always or never (devices); normalizer: none, lower, email, email_gmail or phone; paths: where in a message it stands, such as {identify:traits.email,context.traits.email}. Applies to the past in the same transaction, as if it had always been so; cdp.simulate() shows beforehand what it would do. Waits for running ingestion and holds it up meanwhile. Errors 42602, 22023, 23505, 23514, 2201B';
+
+CREATE FUNCTION cdp.drop_namespace(name text) RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	ruling bigint;
+	touched bigint[];
+BEGIN
+	PERFORM cdp.require_init();
+	PERFORM cdp.hold_rules();
+	IF NOT EXISTS (SELECT FROM cdp.namespace n WHERE n.name = drop_namespace.name) THEN
+		RAISE EXCEPTION 'namespace "%" does not exist', name USING ERRCODE = 'undefined_object',
+			HINT = 'See the table cdp.namespace.';
+	END IF;
+	SELECT r.ruling_id INTO ruling FROM cdp.ruling r
+	WHERE r.undone_at IS NULL AND drop_namespace.name IN (cdp.namespace(r.a), cdp.namespace(r.b)) LIMIT 1;
+	IF FOUND THEN
+		RAISE EXCEPTION 'ruling % names an identifier of namespace "%"', ruling, name USING ERRCODE = 'dependent_objects_still_exist',
+			HINT = format('Undo it first: SELECT cdp.undo(%s).', ruling);
+	END IF;
+	touched := cdp.read_by(ARRAY (SELECT i.identifier_id FROM cdp.identity i WHERE i.namespace = drop_namespace.name));
+	PERFORM cdp.remember_readings(touched);
+	DELETE FROM cdp.blocked_value b WHERE b.namespace = drop_namespace.name;
+	DELETE FROM cdp.namespace n WHERE n.name = drop_namespace.name;
+	PERFORM cdp.read_again(touched, 'rule');
+END
+$$;
+COMMENT ON FUNCTION cdp.drop_namespace(text) IS 'Drop a namespace: its identifiers leave the graph, in the past too, and stay in the events. Errors 42704, 2BP01 when a ruling names one';
 
 CREATE FUNCTION cdp.block_value(value text, namespace text DEFAULT NULL, is_pattern boolean DEFAULT false) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+	touched bigint[];
 BEGIN
 	PERFORM cdp.require_init();
+	PERFORM cdp.hold_rules();
 	IF value IS NULL OR value = '' THEN
 		RAISE EXCEPTION 'a blocked value cannot be empty' USING ERRCODE = 'invalid_parameter_value',
 			HINT = 'Empty values are kept out in any case.';
@@ -199,13 +248,44 @@ BEGIN
 		-- values are compared in the form in which they would be stored
 		value := coalesce(cdp.value(cdp.normalize(cdp.identifier(namespace, value))), value);
 	END IF;
+	touched := cdp.read_by(ARRAY (SELECT i.identifier_id FROM cdp.identity i
+		WHERE (block_value.namespace IS NULL OR i.namespace = block_value.namespace)
+			AND CASE WHEN is_pattern THEN i.value ~ block_value.value
+				ELSE btrim(lower(i.value), E' \t\r\n"''') = lower(block_value.value COLLATE "C") END));
+	PERFORM cdp.remember_readings(touched);
 	INSERT INTO cdp.blocked_value (namespace, value, is_pattern)
 	SELECT block_value.namespace, block_value.value, block_value.is_pattern
 	WHERE NOT EXISTS (SELECT FROM cdp.blocked_value b WHERE b.namespace IS NOT DISTINCT FROM block_value.namespace
-		AND b.value = block_value.value AND b.is_pattern = block_value.is_pattern);
+		AND b.value = block_value.value AND b.is_pattern = block_value.is_pattern AND NOT b.is_exact);
+	PERFORM cdp.read_again(touched, 'rule');
 END
 $$;
-COMMENT ON FUNCTION cdp.block_value(text, text, boolean) IS 'Keep a value, or what matches a regular expression, out of the graph from now on; namespace null: in all of them. It stays in the events. Errors 22023, 42704, 2201B';
+COMMENT ON FUNCTION cdp.block_value(text, text, boolean) IS 'Keep a value, or what matches a regular expression, out of the graph, in the past too; namespace null: in all of them. It stays in the events. Errors 22023, 42704, 2201B';
+
+CREATE FUNCTION cdp.unblock_value(value text, namespace text DEFAULT NULL, is_pattern boolean DEFAULT false) RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	PERFORM cdp.require_init();
+	PERFORM cdp.hold_rules();
+	PERFORM cdp.remember_readings(NULL);
+	DELETE FROM cdp.blocked_value b WHERE b.namespace IS NOT DISTINCT FROM unblock_value.namespace
+		AND b.is_pattern = unblock_value.is_pattern AND NOT b.is_exact
+		AND b.value IN (unblock_value.value, CASE WHEN unblock_value.namespace IS NOT NULL AND NOT unblock_value.is_pattern
+			THEN cdp.value(cdp.normalize(cdp.identifier(unblock_value.namespace, unblock_value.value))) END);
+	IF NOT FOUND THEN
+		RAISE EXCEPTION 'that value is not blocked' USING ERRCODE = 'undefined_object',
+			HINT = 'See the table cdp.blocked_value; the built-in values are always blocked, and what a steward retracted is taken back by cdp.undo().';
+	END IF;
+	PERFORM cdp.read_again(NULL, 'rule');
+END
+$$;
+COMMENT ON FUNCTION cdp.unblock_value(text, text, boolean) IS 'Take back cdp.block_value(), called with the same arguments: the value enters the graph again, in the past too. Reads the whole log. Error 42704';
+
+CREATE FUNCTION cdp.hold_rules() RETURNS void
+AS 'MODULE_PATHNAME', 'cdp_hold_rules' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION cdp.hold_rules() IS 'Wait until nobody processes messages, and let nobody do so until the end of the transaction: for who changes what messages mean';
 
 CREATE FUNCTION cdp.rules_changed() RETURNS trigger
 AS 'MODULE_PATHNAME', 'cdp_rules_changed' LANGUAGE C VOLATILE PARALLEL UNSAFE;
@@ -224,13 +304,14 @@ BEGIN
 		priority integer NOT NULL CONSTRAINT namespace_priority_check CHECK (priority > 0),
 		max_per_profile integer CONSTRAINT namespace_max_per_profile_check CHECK (max_per_profile > 0),
 		bridge text NOT NULL DEFAULT 'unique' CONSTRAINT namespace_bridge_check CHECK (bridge IN ('unique', 'always', 'never')),
-		normalizer text NOT NULL DEFAULT 'none'
-			CONSTRAINT namespace_normalizer_check CHECK (normalizer IN ('none', 'lower', 'email', 'phone')),
+		normalizer text NOT NULL DEFAULT 'none',
 		valid_pattern text
 			CONSTRAINT namespace_valid_pattern_check CHECK (('' ~ valid_pattern) IS NOT NULL OR valid_pattern IS NULL), -- raises on no regular expression
 		paths text[] NOT NULL DEFAULT '{}',
 		CONSTRAINT namespace_priority_key UNIQUE (entity, priority) DEFERRABLE
 	);
+	ALTER TABLE cdp.namespace DROP CONSTRAINT IF EXISTS namespace_normalizer_check,
+		ADD CONSTRAINT namespace_normalizer_check CHECK (normalizer IN ('none', 'lower', 'email', 'email_gmail', 'phone'));
 	COMMENT ON TABLE cdp.namespace IS 'Kinds of identifiers and their rules; changed by cdp.create_namespace()';
 	COMMENT ON COLUMN cdp.namespace.priority IS '1 is the strongest; each namespace of an entity has its own';
 	COMMENT ON COLUMN cdp.namespace.max_per_profile IS 'How many values one profile may have; null: any number';
@@ -241,9 +322,13 @@ BEGIN
 		namespace text COLLATE "C",
 		value text NOT NULL,
 		is_pattern boolean NOT NULL DEFAULT false,
+		is_exact boolean NOT NULL DEFAULT false,
+		ruling_id bigint,
 		CONSTRAINT blocked_value_value_check CHECK (NOT is_pattern OR ('' ~ value) IS NOT NULL) -- raises on no regular expression
 	);
-	COMMENT ON TABLE cdp.blocked_value IS 'Values kept out of the graph besides the built-in ones; changed by cdp.block_value()';
+	COMMENT ON TABLE cdp.blocked_value IS 'Values kept out of the graph besides the built-in ones; changed by cdp.block_value() and cdp.unblock_value(), and where a steward retracts an identifier';
+	COMMENT ON COLUMN cdp.blocked_value.is_exact IS 'Only this value as it is stored, in this case of letters';
+	COMMENT ON COLUMN cdp.blocked_value.ruling_id IS 'The retraction that blocks it; null: a rule';
 
 	CREATE OR REPLACE TRIGGER namespace_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON cdp.namespace
 		FOR EACH STATEMENT EXECUTE FUNCTION cdp.rules_changed();

@@ -32,12 +32,12 @@ $$;
 COMMENT ON FUNCTION cdp.ingest(jsonb, text, timestamptz) IS 'As cdp.ingest(text, text, timestamptz), for a payload that is jsonb already';
 
 CREATE FUNCTION cdp.reconsider(
-	identifier_ids bigint[], OUT merges bigint, OUT splits bigint, OUT entered bigint, OUT exited bigint
+	identifier_ids bigint[], cause text, rederived bigint[], OUT merges bigint, OUT splits bigint, OUT entered bigint, OUT exited bigint
 )
 AS 'MODULE_PATHNAME', 'cdp_reconsider' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan SET jit = off -- as cdp.process()
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off;
-COMMENT ON FUNCTION cdp.reconsider(bigint[]) IS 'Resolve the components of identifiers again, after a ruling changed, and bring everything that follows up to date in this transaction. Called by cdp.pin(), cdp.deny() and cdp.undo()';
+COMMENT ON FUNCTION cdp.reconsider(bigint[], text, bigint[]) IS 'Resolve the components of identifiers again, after a ruling or rule changed (cause: ruling, rule), and bring everything that follows up to date in this transaction. rederived: those of them whose links and fragments are first derived from the log again, because other events are theirs now. Called by cdp.pin(), cdp.deny(), cdp.retract(), cdp.undo() and by changes of rules';
 
 CREATE FUNCTION cdp.maintain() RETURNS TABLE (task text, done bigint)
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -74,10 +74,7 @@ BEGIN
 	PERFORM cdp.require_init();
 	DROP TABLE IF EXISTS pg_temp.cdp_mention;
 	CREATE TEMPORARY TABLE cdp_mention ON COMMIT DROP AS
-		SELECT e.ctid AS event_ctid, e.tableoid AS event_table, e.identifier_id AS anchor, e.occurred_at, e.type,
-			m.ord, m.namespace, m.value, m.entity, i.identifier_id
-		FROM cdp.event e CROSS JOIN LATERAL cdp.message_identifiers(e.type, e.message) m
-		LEFT JOIN cdp.identity i ON i.namespace = m.namespace COLLATE "C" AND i.value = m.value COLLATE "C";
+		SELECT m.strongest_id, m.occurred_at, m.ord, m.identifier_id, m.linked_id, m.is_related FROM cdp.mention m;
 
 	part := 'identifiers';
 	SELECT count(*), count(*) FILTER (WHERE (i.first_seen_at, i.last_seen_at, i.event_count) IS DISTINCT FROM (d.f, d.l, coalesce(d.n, 0)))
@@ -88,35 +85,40 @@ BEGIN
 	RETURN NEXT;
 
 	part := 'anchors';
-	SELECT count(*), count(*) FILTER (WHERE m.anchor IS DISTINCT FROM m.identifier_id) INTO checked, differences
+	SELECT count(*), count(*) FILTER (WHERE m.strongest_id IS DISTINCT FROM m.identifier_id) INTO checked, differences
 	FROM pg_temp.cdp_mention m WHERE m.ord = 1;
+	SELECT count(*) + checked, count(*) FILTER (WHERE s.identifier_id IS DISTINCT FROM d.identifier_id) + differences INTO checked, differences
+	FROM cdp.sign_in s FULL JOIN cdp.derived_sign_in d USING (device_id, occurred_at, message_id, source_id);
 	RETURN NEXT;
 
 	part := 'links';
 	SELECT count(*), count(*) FILTER (WHERE (k.first_seen_at, k.last_seen_at, k.event_count) IS DISTINCT FROM (d.f, d.l, coalesce(d.n, 0))
-		OR (k.status, k.reason) IS DISTINCT FROM (j.status, j.reason))
+		OR (k.status, k.reason) IS DISTINCT FROM (CASE WHEN d.is_related THEN 'related' WHEN r.ruling_id IS NOT NULL THEN 'retracted'
+			ELSE j.status END, j.reason))
 	INTO checked, differences
 	FROM (
-		SELECT s.strongest AS a, s.identifier_id AS b, min(s.occurred_at) AS f, max(s.occurred_at) AS l, count(*) AS n
-		FROM (SELECT m.*, first_value(m.identifier_id)
-				OVER (PARTITION BY m.event_table, m.event_ctid, m.entity ORDER BY m.ord) AS strongest
-			FROM pg_temp.cdp_mention m) s
-		WHERE s.strongest <> s.identifier_id GROUP BY s.strongest, s.identifier_id
+		SELECT m.linked_id AS a, m.identifier_id AS b, min(m.occurred_at) AS f, max(m.occurred_at) AS l, count(*) AS n,
+			bool_or(m.is_related) AS is_related
+		FROM pg_temp.cdp_mention m WHERE m.linked_id IS NOT NULL GROUP BY m.linked_id, m.identifier_id
 	) d FULL JOIN cdp.link k ON k.identifier_a = d.a AND k.identifier_b = d.b
-	LEFT JOIN cdp.judge_all() j ON j.identifier_a = k.identifier_a AND j.identifier_b = k.identifier_b;
+	LEFT JOIN cdp.judge_all() j ON j.identifier_a = k.identifier_a AND j.identifier_b = k.identifier_b
+	LEFT JOIN cdp.identity x ON x.identifier_id = k.identifier_a
+	LEFT JOIN cdp.identity y ON y.identifier_id = k.identifier_b
+	LEFT JOIN cdp.ruling r ON r.kind = 'retract' AND r.undone_at IS NULL AND r.a = cdp.identifier(x.namespace, x.value)
+		AND r.b = cdp.identifier(y.namespace, y.value);
 	RETURN NEXT;
 
 	DROP TABLE IF EXISTS pg_temp.cdp_place;
 	CREATE TEMPORARY TABLE cdp_place ON COMMIT DROP AS
-		SELECT i.identifier_id, i.profile_id, i.minted_profile_id, r.cluster, r.component, r.is_disputed,
-			min(i.profile_id) OVER (PARTITION BY r.component) AS component_id
-		FROM cdp.resolve_all() r JOIN cdp.identity i USING (identifier_id);
+		SELECT i.identifier_id, i.profile_id, r.cluster, r.component, r.is_disputed,
+			min(i.profile_id) OVER (PARTITION BY r.component) AS component_id, r.is_contested = i.is_contested AS is_right
+		FROM cdp.resolve_all() r FULL JOIN cdp.identity i USING (identifier_id);
 
 	part := 'people';
-	SELECT count(*), count(*) FILTER (WHERE d.n_profiles <> 1 OR d.n_clusters <> 1) INTO checked, differences
+	SELECT count(*), count(*) FILTER (WHERE d.n_profiles <> 1 OR d.n_clusters <> 1 OR d.is_right IS NOT TRUE) INTO checked, differences
 	FROM (
-		SELECT count(*) OVER (PARTITION BY p.cluster) AS n_profiles, count(*) OVER (PARTITION BY p.profile_id) AS n_clusters
-		FROM (SELECT DISTINCT x.cluster, x.profile_id FROM pg_temp.cdp_place x) p
+		SELECT count(*) OVER (PARTITION BY p.cluster) AS n_profiles, count(*) OVER (PARTITION BY p.profile_id) AS n_clusters, p.is_right
+		FROM (SELECT x.cluster, x.profile_id, bool_and(x.is_right) AS is_right FROM pg_temp.cdp_place x GROUP BY x.cluster, x.profile_id) p
 	) d;
 	RETURN NEXT;
 
@@ -124,38 +126,15 @@ BEGIN
 	part := 'profile ids';
 	SELECT count(*), count(*) FILTER (WHERE (p.component_id, p.is_disputed, coalesce(p.merged_into, p.profile_id))
 		IS DISTINCT FROM (x.component_id, x.is_disputed, x.profile_id)) INTO checked, differences
-	FROM cdp.profile p FULL JOIN (SELECT * FROM pg_temp.cdp_place WHERE minted_profile_id IS NOT NULL) x
-		ON x.minted_profile_id = p.profile_id;
+	FROM cdp.profile p LEFT JOIN pg_temp.cdp_place x USING (identifier_id)
+	WHERE p.identifier_id IS NOT NULL OR p.merged_into <> 0;
 	RETURN NEXT;
 
 	part := 'fragments';
-	SELECT count(*), count(*) FILTER (WHERE (coalesce(f.event_count, 0), f.first_seen_at, f.last_seen_at)
-			IS DISTINCT FROM (coalesce(e.n, 0), e.f, e.l)
-		OR f.traits::text IS DISTINCT FROM t.traits::text OR f.consents::text IS DISTINCT FROM c.consents::text)
+	SELECT count(*), count(*) FILTER (WHERE (f.event_count, f.first_seen_at, f.last_seen_at, f.traits::text, f.consents::text)
+		IS DISTINCT FROM (d.event_count, d.first_seen_at, d.last_seen_at, d.traits::text, d.consents::text))
 	INTO checked, differences
-	FROM (SELECT x.identifier_id, count(*) AS n, min(x.occurred_at) AS f, max(x.occurred_at) AS l
-		FROM cdp.event x WHERE x.identifier_id <> 0 GROUP BY x.identifier_id) e
-	FULL JOIN (
-		SELECT x.owner AS identifier_id, cdp.merge_traits(cdp.traits(x.message -> 'traits', x.occurred_at, x.rank)) AS traits
-		FROM (
-			SELECT CASE v.type WHEN 'identify' THEN v.identifier_id WHEN 'group' THEN (
-					SELECT m.identifier_id FROM pg_temp.cdp_mention m WHERE m.event_table = v.tableoid
-						AND m.event_ctid = v.ctid AND m.entity <> 'person' ORDER BY m.ord LIMIT 1) END AS owner,
-				v.message, v.occurred_at, s.rank
-			FROM cdp.event v JOIN cdp.source s USING (source_id)
-			WHERE v.type IN ('identify', 'group') AND jsonb_typeof(v.message -> 'traits') = 'object'
-				AND v.message -> 'traits' <> '{}'
-		) x WHERE x.owner <> 0 GROUP BY x.owner
-	) t USING (identifier_id)
-	FULL JOIN (
-		SELECT x.identifier_id, cdp.merge_consents(format('{%s:{"at":%s,"value":%s}}', to_json(p.key),
-			to_json(x.occurred_at AT TIME ZONE 'UTC'), p.value)::cdp.consent_state) AS consents
-		FROM cdp.event x CROSS JOIN LATERAL jsonb_each(CASE
-			WHEN jsonb_typeof(x.message #> '{context,consent,categoryPreferences}') = 'object'
-			THEN x.message #> '{context,consent,categoryPreferences}' END) p
-		WHERE x.identifier_id <> 0 AND jsonb_typeof(p.value) = 'boolean' GROUP BY x.identifier_id
-	) c USING (identifier_id)
-	FULL JOIN cdp.fragment f USING (identifier_id);
+	FROM cdp.fragment f FULL JOIN cdp.derived_fragment d USING (anchor_id, identifier_id);
 	RETURN NEXT;
 
 	part := 'profiles';
@@ -166,7 +145,7 @@ BEGIN
 	INTO checked, differences
 	FROM (SELECT i.profile_id, sum(f.event_count) AS n, min(f.first_seen_at) AS f, max(f.last_seen_at) AS l,
 			cdp.merge_traits(f.traits) AS traits, cdp.merge_consents(f.consents) AS consents
-		FROM cdp.identity i LEFT JOIN cdp.fragment f USING (identifier_id) GROUP BY i.profile_id) d
+		FROM cdp.identity i LEFT JOIN cdp.fragment f ON f.anchor_id = i.identifier_id GROUP BY i.profile_id) d
 	FULL JOIN cdp.profile p ON p.profile_id = d.profile_id;
 	RETURN NEXT;
 
@@ -207,7 +186,12 @@ BEGIN
 		UNION ALL
 		SELECT 'rejected', count(*)::text, 'messages in cdp.rejected' FROM cdp.rejected
 		UNION ALL
+		SELECT 'malformed', count(*)::text, 'values that became no identifiers' FROM cdp.malformed_value
+		UNION ALL
 		SELECT 'timers due', count(*)::text, 'profiles whose segments wait for cdp.process()' FROM cdp.due WHERE due_at <= cdp.clock_now()
+		UNION ALL
+		SELECT 'running', substring(a.query FROM '^/\* cdp: (.*?) \*/'), format('pid: %s, for: %s', a.pid, clock_timestamp() - a.query_start)
+		FROM pg_stat_activity a WHERE a.datname = current_database() AND a.state = 'active' AND a.query LIKE '/* cdp: %'
 		UNION ALL
 		SELECT 'profiles', count(*)::text, 'live profiles' FROM cdp.profile WHERE merged_into IS NULL
 		UNION ALL

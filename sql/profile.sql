@@ -60,14 +60,42 @@ AS $$
 BEGIN
 	PERFORM cdp.require_init();
 	RETURN QUERY SELECT e.occurred_at, e.type, e.name, s.name, cdp.identifier(i.namespace, i.value), e.message_id, e.message
-	FROM cdp.identity i
-	JOIN cdp.event e ON e.identifier_id = i.identifier_id
+	FROM cdp.tenure t
+	JOIN cdp.identity i ON i.identifier_id = t.anchor_id
+	JOIN cdp.event e ON e.identifier_id = t.identifier_id AND (e.occurred_at, e.message_id COLLATE "C") >= (t.starts_at, t.starts_with)
+		AND (e.occurred_at, e.message_id COLLATE "C") < (t.ends_at, t.ends_with)
 	JOIN cdp.source s ON s.source_id = e.source_id
-	WHERE i.profile_id = cdp.profile_id(timeline.profile_id)
+	WHERE t.profile_id = cdp.profile_id(timeline.profile_id)
 	ORDER BY e.occurred_at, e.message_id;
 END
 $$;
 COMMENT ON FUNCTION cdp.timeline(bigint) IS 'All events of a profile, oldest first, whichever of its identifiers they came by; the profile id may be an old one';
+
+CREATE FUNCTION cdp.refold(identifier_ids bigint[]) RETURNS SETOF bigint
+LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	anchors bigint[];
+BEGIN
+	DELETE FROM cdp.sign_in s WHERE s.device_id = ANY (identifier_ids);
+	INSERT INTO cdp.sign_in (device_id, occurred_at, message_id, source_id, identifier_id)
+	SELECT d.device_id, d.occurred_at, d.message_id, d.source_id, d.identifier_id FROM cdp.derived_sign_in d
+	WHERE d.device_id = ANY (identifier_ids) ON CONFLICT DO NOTHING;
+	WITH old AS (
+		DELETE FROM cdp.fragment f WHERE f.identifier_id = ANY (identifier_ids) RETURNING f.anchor_id
+	)
+	SELECT array_agg(DISTINCT o.anchor_id) INTO anchors FROM old o;
+	WITH new AS (
+		INSERT INTO cdp.fragment (anchor_id, identifier_id, traits, consents, first_seen_at, last_seen_at, event_count)
+		SELECT d.anchor_id, d.identifier_id, d.traits, d.consents, d.first_seen_at, d.last_seen_at, d.event_count
+		FROM cdp.derived_fragment d WHERE d.identifier_id = ANY (identifier_ids) RETURNING anchor_id
+	)
+	SELECT anchors || array_agg(n.anchor_id) INTO anchors FROM new n;
+	RETURN QUERY SELECT DISTINCT i.profile_id FROM cdp.identity i WHERE i.identifier_id = ANY (anchors);
+END
+$$;
+COMMENT ON FUNCTION cdp.refold(bigint[]) IS 'Derive from the log again, of the events stored under some identifiers: who signed in on those that are contested devices, and the fragments. Returns the profiles whose fragments these were or are now. The caller holds their components';
 
 -- tables and views
 
@@ -78,14 +106,58 @@ SET client_min_messages = warning
 AS $$
 BEGIN
 	CREATE TABLE IF NOT EXISTS cdp.fragment (
-		identifier_id bigint NOT NULL CONSTRAINT fragment_pkey PRIMARY KEY,
+		anchor_id bigint NOT NULL,
+		identifier_id bigint NOT NULL,
 		traits cdp.traits,
 		consents cdp.consent_state,
 		first_seen_at timestamptz,
 		last_seen_at timestamptz,
-		event_count bigint NOT NULL DEFAULT 0
+		event_count bigint NOT NULL DEFAULT 0,
+		CONSTRAINT fragment_pkey PRIMARY KEY (anchor_id, identifier_id)
 	) WITH (fillfactor = 80);
-	COMMENT ON TABLE cdp.fragment IS 'What the events anchored to an identifier say; a profile is the fold of its identifiers'' fragments';
+	CREATE INDEX IF NOT EXISTS fragment_identifier_id_idx ON cdp.fragment (identifier_id);
+	COMMENT ON TABLE cdp.fragment IS 'What the events say that are anchored to an identifier; a profile is the fold of its identifiers'' fragments';
+	COMMENT ON COLUMN cdp.fragment.anchor_id IS 'To whom the events are anchored';
+	COMMENT ON COLUMN cdp.fragment.identifier_id IS 'Their strongest identifier: the anchor itself, or a contested device that the anchor held; so a device is folded again without the rest';
+
+	CREATE OR REPLACE VIEW cdp.derived_fragment AS
+		SELECT d.anchor_id, d.identifier_id, cdp.merge_traits(d.traits) AS traits, cdp.merge_consents(d.consents) AS consents,
+			min(d.occurred_at) AS first_seen_at, max(d.occurred_at) AS last_seen_at, count(d.occurred_at) AS event_count
+		FROM (
+			SELECT coalesce(h.identifier_id, e.identifier_id) AS anchor_id, e.identifier_id, e.occurred_at,
+				CASE WHEN e.type = 'identify' AND jsonb_typeof(e.message -> 'traits') = 'object' AND e.message -> 'traits' <> '{}'
+					THEN cdp.traits(e.message -> 'traits', e.occurred_at, s.rank) END AS traits,
+				CASE WHEN jsonb_typeof(e.message #> '{context,consent,categoryPreferences}') = 'object' THEN (
+					SELECT cdp.merge_consents(format('{%s:{"at":%s,"value":%s}}', to_json(p.key),
+						to_json(e.occurred_at AT TIME ZONE 'UTC'), p.value)::cdp.consent_state)
+					FROM jsonb_each(e.message #> '{context,consent,categoryPreferences}') p
+					WHERE jsonb_typeof(p.value) = 'boolean') END AS consents
+			FROM cdp.event e JOIN cdp.source s ON s.source_id = e.source_id
+			LEFT JOIN cdp.identity i ON i.identifier_id = e.identifier_id
+			LEFT JOIN LATERAL (
+				SELECT n.identifier_id FROM cdp.sign_in n WHERE i.is_contested AND n.device_id = e.identifier_id
+					AND (n.occurred_at, n.message_id) <= (e.occurred_at, e.message_id COLLATE "C")
+				ORDER BY n.occurred_at DESC, n.message_id DESC, n.source_id DESC LIMIT 1
+			) h ON true
+			WHERE e.identifier_id <> 0
+			UNION ALL -- what group messages say of an account, whoever sent them
+			SELECT g.identifier_id, g.identifier_id, NULL, cdp.traits(e.message -> 'traits', e.occurred_at, s.rank), NULL
+			FROM cdp.identity g JOIN cdp.namespace n ON n.name = g.namespace AND n.entity <> 'person'
+			CROSS JOIN LATERAL (
+				SELECT l.identifier_a AS id FROM cdp.link l WHERE l.identifier_b = g.identifier_id AND l.status = 'related'
+				UNION ALL SELECT g.identifier_id
+			) p
+			JOIN cdp.event e ON e.identifier_id = p.id AND e.type = 'group' AND jsonb_typeof(e.message -> 'traits') = 'object'
+				AND e.message -> 'traits' <> '{}'
+			JOIN cdp.source s ON s.source_id = e.source_id
+			CROSS JOIN LATERAL (
+				SELECT m.namespace, m.value FROM cdp.message_identifiers(e.type, e.message, s.phone_region) m
+				WHERE m.entity <> 'person' ORDER BY m.ord LIMIT 1
+			) f
+			WHERE f.namespace = g.namespace AND f.value = g.value
+		) d
+		GROUP BY d.anchor_id, d.identifier_id;
+	COMMENT ON VIEW cdp.derived_fragment IS 'What cdp.fragment must hold, derived from the log and cdp.sign_in; restrict identifier_id';
 
 	ALTER TABLE cdp.profile
 		ADD COLUMN IF NOT EXISTS traits cdp.traits,

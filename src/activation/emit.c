@@ -13,8 +13,9 @@
 CDP_QUERY(make_partitions, "SELECT cdp.make_partitions('change', $1, $1)", "timestamptz");
 CDP_QUERY(append_moves,
 		  "INSERT INTO cdp.change (at, kind, profile_id, data) SELECT $1, "
-		  "CASE WHEN is_merge THEN 'profile_merged' ELSE 'profile_split' END, t, "
-		  "jsonb_build_object(CASE WHEN is_merge THEN 'merged_profile_id' ELSE 'split_from_profile_id' END, f) "
+		  "CASE WHEN t = 0 THEN 'profile_removed' WHEN is_merge THEN 'profile_merged' ELSE 'profile_split' END, "
+		  "CASE WHEN t = 0 THEN f ELSE t END, CASE WHEN t = 0 THEN '{}' ELSE "
+		  "jsonb_build_object(CASE WHEN is_merge THEN 'merged_profile_id' ELSE 'split_from_profile_id' END, f) END "
 		  "FROM unnest($2, $3, $4) AS k (f, t, is_merge)",
 		  "timestamptz,int8[],int8[],bool[]");
 CDP_QUERY(append_profiles,

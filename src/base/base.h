@@ -23,6 +23,9 @@
 #define CDP_MAX_MESSAGE_ID_BYTES 200 /* Segment allows 100; Node's are 60 */
 #define CDP_MAX_IDENTIFIERS 64		 /* identifiers in one message */
 
+/* Tell pg_stat_activity, and with it cdp.status, how far a long command is. */
+extern void cdp_show_progress(const char *what);
+
 #include "base/hash.h"
 #include "base/json.h"
 #include "base/lookup.h"

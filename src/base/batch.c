@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "base/base.h"
+#include "utils/hsearch.h"
 
 const char *const cdp_message_type_names[CDP_MESSAGE_TYPES] = {"identify", "track", "page", "screen", "group", "alias"};
 
@@ -33,6 +34,52 @@ cdp_batch_touch(CdpBatch *batch, int64 profile_id)
 		batch->profiles = repalloc_huge(batch->profiles, sizeof(int64) * (Size) batch->profiles_capacity);
 	}
 	batch->profiles[batch->n_profiles++] = profile_id;
+}
+
+/* Add a fragment; returns its index. */
+static int
+add_fragment(CdpBatch *batch, int64 anchor_id, int64 identifier_id)
+{
+	if (batch->n_fragments == batch->fragments_capacity)
+	{
+		MemoryContext old = MemoryContextSwitchTo(batch->context);
+		int capacity = Max(64, batch->fragments_capacity * 2);
+		Size size = sizeof(CdpBatchFragment) * (Size) capacity;
+
+		batch->fragments = batch->fragments == NULL ? palloc_extended(size, MCXT_ALLOC_HUGE)
+													: repalloc_huge(batch->fragments, size);
+		batch->fragments_capacity = capacity;
+		MemoryContextSwitchTo(old);
+	}
+	batch->fragments[batch->n_fragments] =
+		(CdpBatchFragment){.anchor_id = anchor_id, .identifier_id = identifier_id};
+	return batch->n_fragments++;
+}
+
+int
+cdp_batch_fragment(CdpBatch *batch, int64 anchor_id, int64 identifier_id)
+{
+	HASHCTL control = {.keysize = sizeof(int64) * 2, .entrysize = sizeof(int64) * 3, .hcxt = batch->context};
+	int64 key[2] = {anchor_id, identifier_id};
+	int64 *entry;
+	bool found;
+
+	if (batch->fragments_by_ids == NULL)
+		batch->fragments_by_ids = hash_create("cdp fragments", 64, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	entry = hash_search(batch->fragments_by_ids, key, HASH_ENTER, &found);
+	if (!found)
+		entry[2] = add_fragment(batch, anchor_id, identifier_id);
+	return (int) entry[2];
+}
+
+int
+cdp_batch_own_fragment(CdpBatch *batch, int identifier)
+{
+	CdpBatchIdentifier *id = &batch->identifiers[identifier];
+
+	if (id->fragment < 0)
+		id->fragment = add_fragment(batch, id->identifier_id, id->identifier_id);
+	return id->fragment;
 }
 
 CdpJsonValue

@@ -35,6 +35,7 @@ typedef struct CdpPayload
 	int source_id;		/* 0: unknown */
 	int16 source_rank;
 	bool corrects_clock;
+	const char *phone_region; /* NULL: none */
 } CdpPayload;
 
 #define CDP_MESSAGE_TYPES 6
@@ -61,12 +62,16 @@ typedef struct CdpMessage
 	Jsonb *document;   /* the message as it is kept */
 	int first_mention; /* in batch->mentions: strongest first, people's before accounts' */
 	int n_mentions;
+	int n_malformed; /* after those: namespaces of values that became no identifiers */
 
 	/* event: de-duplicate */
 	pg_uuid_t key;
 
 	/* identity: identify */
-	int anchor; /* in batch->identifiers; -1: none */
+	int strongest; /* in batch->identifiers; -1: none */
+
+	/* identity: anchor */
+	int fragment; /* in batch->fragments; -1: anchored to nobody */
 } CdpMessage;
 
 /* One identifier in one message. */
@@ -96,18 +101,31 @@ typedef struct CdpBatchIdentifier
 	int value_length;
 	int64 identifier_id;
 	int64 profile_id;
-	bool is_new; /* this batch made its row */
+	bool is_new;	   /* this batch made its row */
+	bool is_contested; /* a device seen with two values of one stronger namespace */
 	TimestampTz first_seen_at;
 	TimestampTz last_seen_at;
 	int64 event_count;
+	int fragment; /* in batch->fragments: what is anchored to itself; -1: none yet */
+} CdpBatchIdentifier;
 
-	/* consent and profile: what the messages anchored here say; NULL: nothing */
+/*
+ * identity: what the batch's messages of one strongest identifier say of the one they are anchored to; the two differ
+ * on contested devices only, and with what is said of accounts.
+ */
+typedef struct CdpBatchFragment
+{
+	int64 anchor_id;
+	int64 identifier_id;
+	bool is_refolded; /* to be folded again from the log as a whole, in which these messages stand by then */
+
+	/* consent and profile fill it in; NULL: nothing said */
 	struct CdpStamped *traits;
 	struct CdpStamped *consents;
-	int64 anchored_count;
-	TimestampTz first_anchored_at;
-	TimestampTz last_anchored_at;
-} CdpBatchIdentifier;
+	int64 event_count;
+	TimestampTz first_seen_at;
+	TimestampTz last_seen_at;
+} CdpBatchFragment;
 
 /* identity: a distinct pair of this batch, the stronger end first */
 typedef struct CdpBatchLink
@@ -117,6 +135,7 @@ typedef struct CdpBatchLink
 	TimestampTz first_seen_at;
 	TimestampTz last_seen_at;
 	int64 event_count;
+	bool is_related; /* of different entities: it relates a person to an account and joins nobody */
 	bool is_new;
 } CdpBatchLink;
 
@@ -124,8 +143,8 @@ typedef struct CdpBatchLink
 typedef struct CdpBatchMove
 {
 	int64 from_profile_id; /* the profile whose identifiers moved */
-	int64 to_profile_id;
-	bool is_merge; /* else a split */
+	int64 to_profile_id; /* 0: nobody is known by the other any more */
+	bool is_merge;		 /* else a split */
 } CdpBatchMove;
 
 /* segment: a profile entered or left a segment */
@@ -143,7 +162,10 @@ typedef struct CdpBatch
 	TimestampTz now;
 	int max;								/* payloads to claim at most */
 	const struct CdpNamespaces *namespaces; /* the rules in force */
-	bool reconsiders; /* no messages: the identifiers' components are to be resolved again, for a ruling changed */
+	const char *cause; /* of moves, where the batch has no messages: a ruling, retraction or rule changed; else NULL */
+
+	const int64 *rederived; /* with a cause: identifiers whose links and fragments are to be derived from the log again */
+	int n_rederived;
 
 	CdpPayload *payloads;
 	int n_payloads;
@@ -165,6 +187,17 @@ typedef struct CdpBatch
 
 	CdpBatchLink *links;
 	int n_links;
+
+	int64 *recontested; /* devices that became contested, or are so no longer */
+	int n_recontested;
+
+	CdpBatchFragment *fragments;
+	int n_fragments;
+	int fragments_capacity;
+	struct HTAB *fragments_by_ids;
+
+	int64 *refolded; /* identity: identifiers whose events are all to be folded again; sorted, distinct */
+	int n_refolded;
 
 	/* profiles whose identifiers, traits, consents or events changed; sorted, distinct */
 	int64 *profiles;
@@ -195,6 +228,12 @@ typedef struct CdpBatch
  * context lacks is looked for in its envelope's.
  */
 extern CdpJsonValue cdp_message_path(const CdpMessage *message, char *const *path, int n);
+
+/* Find or add the fragment of an anchor and a strongest identifier; returns its index. */
+extern int cdp_batch_fragment(CdpBatch *batch, int64 anchor_id, int64 identifier_id);
+
+/* Find or add the fragment of what is anchored to an identifier of the batch itself. */
+extern int cdp_batch_own_fragment(CdpBatch *batch, int identifier);
 
 /* Add a profile to the touched ones (any number of times). */
 extern void cdp_batch_touch(CdpBatch *batch, int64 profile_id);

@@ -6,6 +6,8 @@
 
 #include "base/base.h"
 #include "libpq/pqformat.h"
+#include "pgstat.h"
+#include "tcop/tcopprot.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
@@ -13,6 +15,8 @@ PG_FUNCTION_INFO_V1(cdp_version);
 PG_FUNCTION_INFO_V1(cdp_clock_now);
 PG_FUNCTION_INFO_V1(cdp_parse_json);
 PG_FUNCTION_INFO_V1(cdp_require_init_sql);
+PG_FUNCTION_INFO_V1(cdp_show_progress_sql);
+PG_FUNCTION_INFO_V1(cdp_message_key);
 PG_FUNCTION_INFO_V1(cdp_stamped_map_out);
 PG_FUNCTION_INFO_V1(cdp_stamped_map_send);
 PG_FUNCTION_INFO_V1(cdp_stamped_map_eq);
@@ -35,6 +39,33 @@ cdp_require_init_sql(PG_FUNCTION_ARGS)
 {
 	cdp_require_init();
 	PG_RETURN_VOID();
+}
+
+void
+cdp_show_progress(const char *what)
+{
+	const char *query = debug_query_string == NULL ? "" : debug_query_string;
+
+	pgstat_report_activity(STATE_RUNNING, psprintf("/* cdp: %s */ %s", what, query));
+}
+
+Datum
+cdp_show_progress_sql(PG_FUNCTION_ARGS)
+{
+	cdp_show_progress(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	PG_RETURN_VOID();
+}
+
+/* cdp.message_key(source, message_id) */
+Datum
+cdp_message_key(PG_FUNCTION_ARGS)
+{
+	text *source = PG_GETARG_TEXT_PP(0);
+	text *message_id = PG_GETARG_TEXT_PP(1);
+	pg_uuid_t *key = palloc(sizeof(pg_uuid_t));
+
+	cdp_hash128(VARDATA_ANY(source), VARSIZE_ANY_EXHDR(source), VARDATA_ANY(message_id), VARSIZE_ANY_EXHDR(message_id), key);
+	PG_RETURN_UUID_P(key);
 }
 
 Datum

@@ -226,8 +226,8 @@ cdp_column_array(CdpColumn *column)
 											  column->typbyval, column->typalign));
 }
 
-static int
-compare_int64(const void *a, const void *b)
+int
+cdp_compare_int64(const void *a, const void *b)
 {
 	int64 p = *(const int64 *) a;
 	int64 q = *(const int64 *) b;
@@ -240,7 +240,7 @@ cdp_sort_distinct(int64 *values, int n)
 {
 	int kept = 0;
 
-	qsort(values, n, sizeof(int64), compare_int64);
+	qsort(values, n, sizeof(int64), cdp_compare_int64);
 	for (int i = 0; i < n; i++)
 	{
 		if (i == 0 || values[i] != values[i - 1])

@@ -69,6 +69,7 @@ extern void cdp_column_add_text(CdpColumn *column, const char *value, int len); 
 extern Datum cdp_column_array(CdpColumn *column);
 
 /* Sets of ids: sort and drop repeats (returns how many stay); as an array parameter. */
+extern int cdp_compare_int64(const void *a, const void *b); /* for qsort and bsearch */
 extern int cdp_sort_distinct(int64 *values, int n);
 extern Datum cdp_int64_array(const int64 *values, int n);
 

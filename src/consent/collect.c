@@ -2,8 +2,8 @@
  * collect.c
  *		Consents out of messages: context.consent.categoryPreferences {category: boolean}.
  *
- * They are kept with the message's anchor.  The ledger gets a row when an identifier's
- * consent changes, not for every message that repeats it.
+ * They are kept with the message's anchor.  The ledger names the identifier under which it
+ * was said; it gets a row when that one's consent changes, not for every message that repeats it.
  */
 #include "postgres.h"
 
@@ -12,9 +12,9 @@
 #include "catalog/pg_type.h"
 
 CDP_QUERY(read_states,
-		  "SELECT k.ord, f.consents FROM unnest($1) WITH ORDINALITY AS k (id, ord) "
-		  "JOIN cdp.fragment f ON f.identifier_id = k.id WHERE f.consents IS NOT NULL",
-		  "int8[]");
+		  "SELECT k.ord, f.consents FROM unnest($1, $2) WITH ORDINALITY AS k (o, id, ord) "
+		  "JOIN cdp.fragment f ON f.anchor_id = k.o AND f.identifier_id = k.id WHERE f.consents IS NOT NULL",
+		  "int8[],int8[]");
 CDP_QUERY(append_ledger,
 		  "INSERT INTO cdp.consent (identifier_id, category, is_granted, occurred_at, recorded_at) "
 		  "SELECT *, $5 FROM unnest($1, $2, $3, $4)",
@@ -25,13 +25,13 @@ static void
 gather(CdpGatherer *gatherer, const CdpMessage *m)
 {
 	static const char *const path[] = {"context", "consent", "categoryPreferences"};
-	JsonbContainer *preferences = m->anchor < 0 ? NULL : cdp_jsonb_object(m->document, path, 3);
+	JsonbContainer *preferences = m->fragment < 0 ? NULL : cdp_jsonb_object(m->document, path, 3);
 	int from = gatherer->n;
 	int kept = from;
 
 	if (preferences == NULL)
 		return;
-	cdp_gather_object(gatherer, m->anchor, preferences, m->occurred_at, 0);
+	cdp_gather_object(gatherer, m->fragment, preferences, m->occurred_at, 0);
 	for (int i = from; i < gatherer->n; i++)
 	{
 		JsonbValue v;
@@ -48,27 +48,30 @@ take_consents(void *arg, int key, CdpStamped *map)
 {
 	CdpBatch *batch = arg;
 
-	batch->identifiers[key].consents = map;
+	batch->fragments[key].consents = map;
 }
 
-/* The states stored so far of the identifiers that say something now. */
+/* The states stored so far of the fragments in which something is said now. */
 static CdpStamped **
 read_known(CdpBatch *batch)
 {
-	CdpStamped **known = palloc0(sizeof(CdpStamped *) * (Size) Max(1, batch->n_identifiers));
-	int *owner = palloc(sizeof(int) * (Size) Max(1, batch->n_identifiers));
+	CdpStamped **known = palloc0(sizeof(CdpStamped *) * (Size) Max(1, batch->n_fragments));
+	int *owner = palloc(sizeof(int) * (Size) Max(1, batch->n_fragments));
+	CdpColumn *anchors = cdp_column(INT8OID, 64);
 	CdpColumn *ids = cdp_column(INT8OID, 64);
-	Datum arguments[1];
+	Datum arguments[2];
 	uint64 n;
 
-	for (int i = 0; i < batch->n_identifiers; i++)
+	for (int i = 0; i < batch->n_fragments; i++)
 	{
-		if (batch->identifiers[i].consents == NULL)
+		if (batch->fragments[i].consents == NULL)
 			continue;
 		owner[ids->n] = i;
-		cdp_column_add(ids, Int64GetDatum(batch->identifiers[i].identifier_id));
+		cdp_column_add(anchors, Int64GetDatum(batch->fragments[i].anchor_id));
+		cdp_column_add(ids, Int64GetDatum(batch->fragments[i].identifier_id));
 	}
-	arguments[0] = cdp_column_array(ids);
+	arguments[0] = cdp_column_array(anchors);
+	arguments[1] = cdp_column_array(ids);
 	n = cdp_run(&read_states, arguments, NULL);
 	for (uint64 row = 0; row < n; row++)
 	{
@@ -91,9 +94,9 @@ write_ledger(CdpBatch *batch, CdpStamped **known)
 	CdpColumn *times = cdp_column(TIMESTAMPTZOID, 64);
 	Datum arguments[5];
 
-	for (int i = 0; i < batch->n_identifiers; i++)
+	for (int i = 0; i < batch->n_fragments; i++)
 	{
-		const CdpStamped *map = batch->identifiers[i].consents;
+		const CdpStamped *map = batch->fragments[i].consents;
 
 		for (int j = 0; map != NULL && j < cdp_stamped_count(map); j++)
 		{
@@ -104,7 +107,7 @@ write_ledger(CdpBatch *batch, CdpStamped **known)
 				(before.at > now.at || cdp_consent_is_granted(&before) == cdp_consent_is_granted(&now) ||
 				 (before.at == now.at && !cdp_consent_is_granted(&before))))
 				continue;
-			cdp_column_add(ids, Int64GetDatum(batch->identifiers[i].identifier_id));
+			cdp_column_add(ids, Int64GetDatum(batch->fragments[i].identifier_id));
 			cdp_column_add_text(categories, now.name, now.name_length);
 			cdp_column_add(granted, BoolGetDatum(cdp_consent_is_granted(&now)));
 			cdp_column_add(times, TimestampTzGetDatum(now.at));

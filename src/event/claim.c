@@ -20,7 +20,8 @@ CDP_QUERY(read_onward, "SELECT ctid, received_at, source, payload FROM cdp.inbox
 CDP_QUERY(read_before, "SELECT ctid, received_at, source, payload FROM cdp.inbox WHERE ctid < $1", "tid");
 CDP_QUERY(delete_claimed, "DELETE FROM cdp.inbox WHERE ctid = ANY($1)", "tid[]");
 CDP_QUERY(read_sources,
-		  "SELECT name, source_id::int8, rank::int8, corrects_clock FROM cdp.source WHERE name = ANY($1)", "text[]");
+		  "SELECT name, source_id::int8, rank::int8, corrects_clock, phone_region FROM cdp.source "
+		  "WHERE name = ANY($1)", "text[]");
 CDP_QUERY(add_sources,
 		  "INSERT INTO cdp.source (name) SELECT n FROM unnest($1) n ORDER BY n ON CONFLICT (name) DO NOTHING", "text[]");
 
@@ -150,6 +151,7 @@ find_sources(CdpBatch *batch)
 				p->source_id = p[-1].source_id;
 				p->source_rank = p[-1].source_rank;
 				p->corrects_clock = p[-1].corrects_clock;
+				p->phone_region = p[-1].phone_region;
 			}
 			for (uint64 row = 0; row < n && p->source_id == 0; row++)
 			{
@@ -158,6 +160,7 @@ find_sources(CdpBatch *batch)
 				p->source_id = cdp_result_int64(row, 2, 0);
 				p->source_rank = cdp_result_int64(row, 3, 0);
 				p->corrects_clock = DatumGetBool(cdp_result_datum(row, 4, &isnull));
+				p->phone_region = cdp_result_cstring(row, 5);
 			}
 			is_missing |= p->source_id == 0;
 		}

@@ -28,7 +28,7 @@ add_message(CdpBatch *batch, const CdpPayload *payload, CdpJsonValue json, CdpJs
 	message->payload = payload;
 	message->json = json;
 	message->envelope = envelope;
-	message->anchor = -1;
+	message->strongest = message->fragment = -1;
 }
 
 /* Open an envelope. */

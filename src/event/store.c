@@ -14,6 +14,11 @@ CDP_QUERY(append_events,
 		  "INSERT INTO cdp.event (identifier_id, occurred_at, received_at, source_id, type, name, message_id, message) "
 		  "SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8)",
 		  "int8[],timestamptz[],timestamptz[],int4[],text[],text[],text[],jsonb[]");
+CDP_QUERY(note_malformed,
+		  "INSERT INTO cdp.malformed_value (received_at, source_id, message_id, namespace) "
+		  "SELECT * FROM unnest($1, $2, $3, $4)",
+		  "timestamptz[],int4[],text[],text[]");
+
 /* The month of an instant, in UTC, counted from year 0. */
 static int64
 month_of(TimestampTz at)
@@ -59,6 +64,39 @@ prepare_partitions(CdpBatch *batch)
 	}
 }
 
+/* Note which messages hold values that are malformed; the values stand in the messages. */
+static void
+store_malformed(CdpBatch *batch)
+{
+	Oid types[] = {TIMESTAMPTZOID, INT4OID, TEXTOID, TEXTOID};
+	CdpColumn *columns[lengthof(types)];
+	Datum arguments[lengthof(types)];
+
+	for (int i = 0; i < (int) lengthof(types); i++)
+		columns[i] = cdp_column(types[i], 8);
+	for (int i = 0; i < batch->n_messages; i++)
+	{
+		const CdpMessage *m = &batch->messages[i];
+		const CdpMention *malformed = &batch->mentions[m->first_mention + m->n_mentions];
+
+		for (int j = 0; j < m->n_malformed; j++)
+		{
+			const char *name = batch->namespaces->items[malformed[j].namespace_index].name;
+
+			cdp_column_add(columns[0], TimestampTzGetDatum(m->payload->received_at));
+			cdp_column_add(columns[1], Int32GetDatum(m->payload->source_id));
+			cdp_column_add_text(columns[2], m->message_id, m->message_id_length);
+			cdp_column_add_text(columns[3], name, strlen(name));
+		}
+	}
+	if (columns[0]->n == 0)
+		return;
+	for (int i = 0; i < (int) lengthof(types); i++)
+		arguments[i] = cdp_column_array(columns[i]);
+	cdp_run(&note_malformed, arguments, NULL);
+	cdp_done();
+}
+
 void
 cdp_event_store(CdpBatch *batch)
 {
@@ -78,7 +116,7 @@ cdp_event_store(CdpBatch *batch)
 			const CdpMessage *m = &batch->messages[i];
 
 			cdp_column_add(columns[0],
-						   Int64GetDatum(m->anchor < 0 ? 0 : batch->identifiers[m->anchor].identifier_id));
+						   Int64GetDatum(m->strongest < 0 ? 0 : batch->identifiers[m->strongest].identifier_id));
 			cdp_column_add(columns[1], TimestampTzGetDatum(m->occurred_at));
 			cdp_column_add(columns[2], TimestampTzGetDatum(m->payload->received_at));
 			cdp_column_add(columns[3], Int32GetDatum(m->payload->source_id));
@@ -91,6 +129,7 @@ cdp_event_store(CdpBatch *batch)
 			arguments[i] = cdp_column_array(columns[i]);
 		cdp_run(&append_events, arguments, NULL);
 		cdp_done();
+		store_malformed(batch);
 	}
 	MemoryContextSwitchTo(old);
 }

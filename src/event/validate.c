@@ -214,7 +214,6 @@ static bool
 read_identifiers(Check *check, CdpMessage *message)
 {
 	CdpBatch *batch = check->batch;
-	bool is_present;
 
 	if (batch->mentions_capacity - batch->n_mentions < CDP_MAX_IDENTIFIERS)
 	{
@@ -225,14 +224,12 @@ read_identifiers(Check *check, CdpMessage *message)
 			batch->mentions = repalloc_huge(batch->mentions, sizeof(CdpMention) * (Size) batch->mentions_capacity);
 	}
 	message->first_mention = batch->n_mentions;
-	message->n_mentions = cdp_identifier_extract(check->namespaces, message, batch->mentions + batch->n_mentions,
-												 &is_present);
-	if (!is_present)
+	if (!cdp_identifier_extract(check->namespaces, message, batch->mentions + batch->n_mentions))
 		return refuse(check, "no_identifier", "there is no userId, anonymousId or other identifier");
 	if (message->n_mentions == CDP_MAX_IDENTIFIERS)
 		return refuse(check, "too_many_identifiers",
 					  psprintf("there are %d identifiers or more", CDP_MAX_IDENTIFIERS));
-	batch->n_mentions += message->n_mentions;
+	batch->n_mentions += message->n_mentions + message->n_malformed;
 	return true;
 }
 

@@ -13,8 +13,11 @@ PG_FUNCTION_INFO_V1(cdp_message_identifiers);
 typedef struct Finder
 {
 	const CdpNamespaces *namespaces;
+	const char *phone_region;
 	CdpMention *found;
 	int n;
+	int malformed[CDP_MAX_IDENTIFIERS]; /* namespaces, each once */
+	int n_malformed;
 	bool is_present;
 } Finder;
 
@@ -57,6 +60,19 @@ insert(Finder *f, CdpMention new)
 	f->n++;
 }
 
+/* Note that a namespace's value is malformed. */
+static void
+note_malformed(Finder *f, int namespace_index)
+{
+	for (int i = 0; i < f->n_malformed; i++)
+	{
+		if (f->malformed[i] == namespace_index)
+			return;
+	}
+	if (f->n_malformed < CDP_MAX_IDENTIFIERS)
+		f->malformed[f->n_malformed++] = namespace_index;
+}
+
 /* Take a value found in a message, if it may enter the graph. */
 static void
 consider(Finder *f, int namespace_index, CdpJsonValue v)
@@ -74,10 +90,18 @@ consider(Finder *f, int namespace_index, CdpJsonValue v)
 	f->is_present = true;
 	if (value == NULL)
 		return;
-	new.value = cdp_identifier_normalize(&f->namespaces->items[namespace_index], value, length, &new.value_length);
-	if (new.value != NULL &&
-		cdp_identifier_is_eligible(f->namespaces, namespace_index, new.value, new.value_length))
-		insert(f, new);
+	switch (cdp_identifier_judge(f->namespaces, namespace_index, value, length, f->phone_region, &new.value,
+								 &new.value_length))
+	{
+		case CDP_TAKEN:
+			insert(f, new);
+			break;
+		case CDP_BLOCKED:
+			break;
+		case CDP_MALFORMED:
+			note_malformed(f, namespace_index);
+			break;
+	}
 }
 
 /* context.externalIds: [{"id": .., "type": namespace}] */
@@ -108,10 +132,10 @@ consider_external(Finder *f, const CdpMessage *message)
 	}
 }
 
-int
-cdp_identifier_extract(const CdpNamespaces *namespaces, const CdpMessage *message, CdpMention *found, bool *is_present)
+bool
+cdp_identifier_extract(const CdpNamespaces *namespaces, CdpMessage *message, CdpMention *found)
 {
-	Finder f = {namespaces, found, 0, false};
+	Finder f = {namespaces, message->payload->phone_region, found};
 
 	for (int i = 0; i < namespaces->n; i++)
 	{
@@ -126,39 +150,51 @@ cdp_identifier_extract(const CdpNamespaces *namespaces, const CdpMessage *messag
 		}
 	}
 	consider_external(&f, message);
-	*is_present = f.is_present;
-	return f.n;
+	message->n_mentions = f.n;
+	message->n_malformed = Min(f.n_malformed, CDP_MAX_IDENTIFIERS - f.n);
+	for (int i = 0; i < message->n_malformed; i++)
+		found[f.n + i] = (CdpMention) {f.malformed[i], NULL, 0, -1};
+	return f.is_present;
 }
 
-/* cdp.message_identifiers(type, message) */
+/* cdp.message_identifiers(type, message, phone_region) */
 Datum
 cdp_message_identifiers(PG_FUNCTION_ARGS)
 {
-	char *type = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	Jsonb *document = PG_GETARG_JSONB_P(1);
-	char *text = JsonbToCString(NULL, &document->root, VARSIZE(document));
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 	CdpMention *found = palloc(sizeof(CdpMention) * CDP_MAX_IDENTIFIERS);
-	int message_type = cdp_message_type_of(type, strlen(type));
-	CdpMessage message = {0};
+	CdpPayload payload = {0};
+	CdpMessage message = {.payload = &payload};
+	Jsonb *document;
+	char *type;
+	char *json_text;
+	int message_type;
 	CdpJson json;
 	CdpNamespaces *namespaces;
-	bool is_present;
-	int n;
 
 	InitMaterializedSRF(fcinfo, 0);
 	cdp_require_init();
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+		return (Datum) 0;
+	type = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	document = PG_GETARG_JSONB_P(1);
+	json_text = JsonbToCString(NULL, &document->root, VARSIZE(document));
+	payload.phone_region = PG_ARGISNULL(2) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(2));
+	message_type = cdp_message_type_of(type, strlen(type));
+	if (payload.phone_region != NULL && strlen(payload.phone_region) != 2)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("a region has two letters"),
+						errhint("Such as DE; see the column phone_region of cdp.source.")));
 	if (message_type < 0)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("there is no such type of message"),
 						errhint("It is identify, track, page, screen, group or alias.")));
 	message.type = message_type;
-	if (!cdp_json_parse(text, strlen(text), &json))
+	if (!cdp_json_parse(json_text, strlen(json_text), &json))
 		elog(ERROR, "jsonb gave invalid JSON");
 	message.json = cdp_json_root(&json);
 	message.envelope.node = CDP_JSON_NONE;
 	namespaces = cdp_namespaces_load();
-	n = cdp_identifier_extract(namespaces, &message, found, &is_present);
-	for (int i = 0; i < n; i++)
+	cdp_identifier_extract(namespaces, &message, found);
+	for (int i = 0; i < message.n_mentions; i++)
 	{
 		const CdpNamespace *ns = &namespaces->items[found[i].namespace_index];
 		Datum values[4] = {Int32GetDatum(i + 1), CStringGetTextDatum(ns->name),

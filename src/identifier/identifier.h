@@ -41,6 +41,7 @@ typedef enum CdpNormalizer
 	CDP_NORMALIZE_NONE,
 	CDP_NORMALIZE_LOWER,
 	CDP_NORMALIZE_EMAIL,
+	CDP_NORMALIZE_EMAIL_GMAIL,
 	CDP_NORMALIZE_PHONE
 } CdpNormalizer;
 
@@ -84,8 +85,9 @@ typedef struct CdpNamespace
 typedef struct CdpBlocked
 {
 	char *name_space; /* NULL: all */
-	char *value;	  /* lower case */
+	char *value;	  /* lower case, unless it is exact or a pattern */
 	bool is_pattern;
+	bool is_exact; /* one identifier, as it is stored: a steward retracted it */
 } CdpBlocked;
 
 /* The rules in force, strongest namespace first. */
@@ -96,6 +98,12 @@ typedef struct CdpNamespaces
 	CdpBlocked *blocked;
 	int n_blocked;
 } CdpNamespaces;
+
+/*
+ * Hold the rules until the end of the transaction: everyone who reads messages shares them, who changes what messages
+ * mean has them alone, for the past is read again by the new ones.
+ */
+extern void cdp_namespaces_hold(bool is_alone);
 
 /* The rules in force. Good until the next call in this session. */
 extern CdpNamespaces *cdp_namespaces_load(void);
@@ -113,17 +121,32 @@ extern void cdp_rules_check_keys(CdpJsonValue object, const char *const *keys, c
 /* A string of the rules, namespace:value, normalised; '*value' NULL when nothing is left of it. Returns its namespace. */
 extern int cdp_rules_identifier(const CdpNamespaces *namespaces, CdpJsonValue v, const char **value, int *length);
 
-/* The normal form of a value; NULL when nothing is left of it or it is too long. */
-extern const char *cdp_identifier_normalize(const CdpNamespace *ns, const char *value, int length, int *out_length);
+/*
+ * The normal form of a value; NULL when it has none or that is too long.  A phone number is read as it is dialled in
+ * 'phone_region' (two letters such as DE), or in international form only if that is NULL.
+ */
+extern const char *cdp_identifier_normalize(const CdpNamespace *ns, const char *value, int length,
+											const char *phone_region, int *out_length);
 
-/* May a normalised value enter the graph? False: blocked, or not of the namespace's pattern. */
-extern bool cdp_identifier_is_eligible(const CdpNamespaces *namespaces, int index, const char *value, int length);
+extern Datum cdp_is_phone_region(PG_FUNCTION_ARGS); /* of a text */
+
+/* What becomes of a value found in a message. */
+typedef enum CdpVerdict
+{
+	CDP_TAKEN,	  /* it may enter the graph */
+	CDP_BLOCKED,  /* it means nobody */
+	CDP_MALFORMED /* it has no normal form, or that is not of the namespace's pattern */
+} CdpVerdict;
+
+/* Judge a value as it was written, of the namespace of an index; its normal form, or NULL, in '*normal'. */
+extern CdpVerdict cdp_identifier_judge(const CdpNamespaces *namespaces, int index, const char *value, int length,
+									   const char *phone_region, const char **normal, int *normal_length);
 
 /*
- * Find a message's eligible identifiers, people's before accounts', strongest first, each once; at most
- * CDP_MAX_IDENTIFIERS.  '*is_present' tells whether any value stood there at all, also a blocked one.
+ * Find a message's identifiers that may enter the graph, people's before accounts', strongest first, each once, and
+ * after them, without a value, the namespaces of malformed ones; at most CDP_MAX_IDENTIFIERS together.  Sets the
+ * message's n_mentions and n_malformed; false when no value stood there at all, not even one that means nobody.
  */
-extern int cdp_identifier_extract(const CdpNamespaces *namespaces, const CdpMessage *message, CdpMention *found,
-								  bool *is_present);
+extern bool cdp_identifier_extract(const CdpNamespaces *namespaces, CdpMessage *message, CdpMention *found);
 
 #endif

@@ -6,11 +6,14 @@
 
 #include "identifier/identifier.h"
 #include "identifier/rules.h"
+#include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "funcapi.h"
+#include "miscadmin.h"
 #include "regex/regex.h"
+#include "storage/lock.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
@@ -20,14 +23,17 @@
 PG_FUNCTION_INFO_V1(cdp_normalize);
 PG_FUNCTION_INFO_V1(cdp_is_blocked);
 PG_FUNCTION_INFO_V1(cdp_rules_changed);
+PG_FUNCTION_INFO_V1(cdp_hold_rules);
+
+#define RULES_LOCK 0x63647072 /* the first key of an advisory lock of two keys, as others of ours */
 
 CDP_QUERY(read_namespaces,
 		  "SELECT name, entity, kind, priority::int8, coalesce(max_per_profile, 0)::int8, bridge, normalizer, "
 		  "valid_pattern, paths FROM cdp.namespace ORDER BY entity OPERATOR(pg_catalog.<>) 'person', priority, name",
 		  "");
 CDP_QUERY(read_blocked,
-		  "SELECT namespace, CASE WHEN is_pattern THEN value ELSE pg_catalog.lower(value COLLATE \"C\") END, "
-		  "is_pattern FROM cdp.blocked_value",
+		  "SELECT namespace, CASE WHEN is_pattern OR is_exact THEN value ELSE pg_catalog.lower(value COLLATE \"C\") END, "
+		  "is_pattern, is_exact FROM cdp.blocked_value",
 		  "");
 
 /* What stands in an identifier's place when nobody is meant; compared in lower case. */
@@ -37,7 +43,7 @@ static const char *const nobody[] = {"null",	"-1",	 "anonymous", "guest", "none"
 
 const char *const cdp_kind_names[] = {"person", "contact", "device", NULL};
 const char *const cdp_bridge_names[] = {"unique", "always", "never", NULL};
-const char *const cdp_normalizer_names[] = {"none", "lower", "email", "phone", NULL};
+const char *const cdp_normalizer_names[] = {"none", "lower", "email", "email_gmail", "phone", NULL};
 
 int
 cdp_name_index(const char *name, const char *const *names)
@@ -132,6 +138,7 @@ read_rules(void)
 		all->blocked[i].name_space = cdp_result_cstring(i, 1);
 		all->blocked[i].value = cdp_result_cstring(i, 2);
 		all->blocked[i].is_pattern = DatumGetBool(cdp_result_datum(i, 3, &isnull));
+		all->blocked[i].is_exact = DatumGetBool(cdp_result_datum(i, 4, &isnull));
 	}
 	cdp_done();
 	return all;
@@ -179,7 +186,8 @@ cdp_namespaces_load(void)
 	}
 	fresh = AllocSetContextCreate(TopMemoryContext, "cdp identifier rules", ALLOCSET_SMALL_SIZES);
 	rules_relation = namespace_relation();
-	rules_are_valid = true; /* an invalidation that comes while reading clears it again */
+	/* an invalidation that comes while reading clears it again; an old snapshot reads old rules, good for now only */
+	rules_are_valid = !IsolationUsesXactSnapshot();
 	old = CurrentMemoryContext;
 	SPI_connect();
 	MemoryContextSwitchTo(fresh);
@@ -201,6 +209,24 @@ cdp_namespaces_load(void)
 	rules_context = fresh;
 	rules = read;
 	return rules;
+}
+
+void
+cdp_namespaces_hold(bool is_alone)
+{
+	LOCKTAG tag;
+
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, RULES_LOCK, 0, 2);
+	LockAcquire(&tag, is_alone ? ExclusiveLock : ShareLock, false, false);
+	AcceptInvalidationMessages();
+}
+
+/* cdp.hold_rules() */
+Datum
+cdp_hold_rules(PG_FUNCTION_ARGS)
+{
+	cdp_namespaces_hold(true);
+	PG_RETURN_VOID();
 }
 
 /* Tell every session that the rules changed: a statement trigger. */
@@ -269,25 +295,45 @@ matches(const char *pattern, const char *value, int length)
 	return found;
 }
 
-bool
-cdp_identifier_is_eligible(const CdpNamespaces *namespaces, int index, const char *value, int length)
+/* Is a value one that means nobody, built in or by the table? */
+static bool
+is_blocked(const CdpNamespaces *namespaces, const char *name_space, const char *value, int length)
 {
-	const CdpNamespace *ns = &namespaces->items[index];
 	char folded[CDP_MAX_IDENTIFIER_BYTES + 1];
-	int folded_length = fold(value, Min(length, CDP_MAX_IDENTIFIER_BYTES), folded);
 
-	if (is_nobody(folded, folded_length))
-		return false;
+	if (is_nobody(folded, fold(value, Min(length, CDP_MAX_IDENTIFIER_BYTES), folded)))
+		return true;
 	for (int i = 0; i < namespaces->n_blocked; i++)
 	{
 		const CdpBlocked *b = &namespaces->blocked[i];
 
-		if (b->name_space != NULL && strcmp(b->name_space, ns->name) != 0)
+		if (b->name_space != NULL && strcmp(b->name_space, name_space) != 0)
 			continue;
-		if (b->is_pattern ? matches(b->value, value, length) : strcmp(b->value, folded) == 0)
-			return false;
+		if (b->is_pattern ? matches(b->value, value, length)
+			: b->is_exact ? strlen(b->value) == (size_t) length && memcmp(b->value, value, length) == 0
+						  : strcmp(b->value, folded) == 0)
+			return true;
 	}
-	return ns->valid_pattern == NULL || matches(ns->valid_pattern, value, length);
+	return false;
+}
+
+CdpVerdict
+cdp_identifier_judge(const CdpNamespaces *namespaces, int index, const char *value, int length,
+					 const char *phone_region, const char **normal, int *normal_length)
+{
+	const CdpNamespace *ns = &namespaces->items[index];
+
+	*normal = cdp_identifier_normalize(ns, value, length, phone_region, normal_length);
+	if (*normal != NULL)
+	{
+		value = *normal;
+		length = *normal_length;
+	}
+	if (is_blocked(namespaces, ns->name, value, length))
+		return CDP_BLOCKED;
+	if (*normal == NULL || (ns->valid_pattern != NULL && !matches(ns->valid_pattern, value, length)))
+		return CDP_MALFORMED;
+	return CDP_TAKEN;
 }
 
 /* Read the rules and the namespace of an identifier, or raise. */
@@ -317,7 +363,7 @@ cdp_normalize(PG_FUNCTION_ARGS)
 
 	namespaces = load_for(id, &index);
 	value = cdp_identifier_normalize(&namespaces->items[index], cdp_identifier_value(id),
-									 cdp_identifier_value_length(id), &length);
+									 cdp_identifier_value_length(id), NULL, &length);
 	if (value != NULL)
 		result = cdp_identifier_make(id->data, id->namespace_length, value, length);
 	if (result == NULL)
@@ -330,14 +376,11 @@ cdp_is_blocked(PG_FUNCTION_ARGS)
 {
 	CdpIdentifier *id = PG_GETARG_IDENTIFIER_P(0);
 	CdpNamespaces *namespaces;
-	const char *value;
-	bool is_blocked;
+	const char *normal;
 	int index;
 	int length;
 
 	namespaces = load_for(id, &index);
-	value = cdp_identifier_normalize(&namespaces->items[index], cdp_identifier_value(id),
-									 cdp_identifier_value_length(id), &length);
-	is_blocked = value == NULL || !cdp_identifier_is_eligible(namespaces, index, value, length);
-	PG_RETURN_BOOL(is_blocked);
+	PG_RETURN_BOOL(cdp_identifier_judge(namespaces, index, cdp_identifier_value(id), cdp_identifier_value_length(id),
+										NULL, &normal, &length) != CDP_TAKEN);
 }

@@ -8,6 +8,7 @@
 #include "postgres.h"
 
 #include "identifier/identifier.h"
+#include "identifier/module.h"
 
 static inline bool
 is_space(char c)
@@ -49,42 +50,58 @@ lower(const char *value, int *length)
 	return copy;
 }
 
-/* Digits with a leading plus; 00 is the plus of those who dial it. NULL when nothing like a number is there. */
+/* Gmail has one mailbox under two domains, whatever dots stand before the @ and whatever follows a plus. */
 static const char *
-phone(const char *value, int *length)
+gmail(const char *value, int *length, int at)
 {
-	char *copy = palloc(*length + 2);
+	static const char *const domains[] = {"@gmail.com", "@googlemail.com"};
+	const char *domain = pnstrdup(value + at, *length - at);
+	char *mailbox;
 	int n = 0;
-	int digits = 0;
 
-	for (int i = 0; i < *length; i++)
+	if (strcmp(domain, domains[0]) != 0 && strcmp(domain, domains[1]) != 0)
+		return value;
+	mailbox = palloc(*length);
+	for (int i = 0; i < at && value[i] != '+'; i++)
 	{
-		char c = value[i];
-
-		if (c == '+' && n == 0)
-			copy[n++] = c;
-		else if (c >= '0' && c <= '9')
-		{
-			copy[n++] = c;
-			digits++;
-		}
-		else if (!is_space(c) && strchr("-().,/", c) == NULL)
-			return NULL;
+		if (value[i] != '.')
+			mailbox[n++] = value[i];
 	}
-	if (digits < 3 || digits > 20)
+	if (n == 0)
 		return NULL;
-	if (n > 4 && copy[0] == '0' && copy[1] == '0')
+	*length = n + strlen(domains[0]);
+	memcpy(mailbox + n, domains[0], strlen(domains[0]));
+	return mailbox;
+}
+
+/* Trim and lower; the domain in ASCII. NULL when it cannot be. */
+static const char *
+email(const char *value, int *length, bool is_gmail_rewritten)
+{
+	bool is_ascii = true;
+	int domain; /* where it begins */
+
+	value = lower(value, length);
+	for (domain = *length; domain > 0 && value[domain - 1] != '@'; domain--)
+		is_ascii &= !IS_HIGHBIT_SET(value[domain - 1]);
+	if (domain == 0)
+		return value;
+	if (!is_ascii)
 	{
-		copy[1] = '+';
-		copy++;
-		n--;
+		char *copy = palloc(domain + CDP_MAX_DOMAIN_BYTES);
+		int n = cdp_domain_normalize(value + domain, *length - domain, copy + domain);
+
+		if (n < 0)
+			return NULL;
+		value = memcpy(copy, value, domain);
+		*length = domain + n;
 	}
-	*length = n;
-	return copy;
+	return is_gmail_rewritten ? gmail(value, length, domain - 1) : value;
 }
 
 const char *
-cdp_identifier_normalize(const CdpNamespace *ns, const char *value, int length, int *out_length)
+cdp_identifier_normalize(const CdpNamespace *ns, const char *value, int length, const char *phone_region,
+						 int *out_length)
 {
 	*out_length = length;
 	switch (ns->normalizer)
@@ -92,11 +109,15 @@ cdp_identifier_normalize(const CdpNamespace *ns, const char *value, int length, 
 		case CDP_NORMALIZE_NONE:
 			break;
 		case CDP_NORMALIZE_LOWER:
-		case CDP_NORMALIZE_EMAIL:
 			value = lower(value, out_length);
 			break;
+		case CDP_NORMALIZE_EMAIL:
+		case CDP_NORMALIZE_EMAIL_GMAIL:
+			value = email(value, out_length, ns->normalizer == CDP_NORMALIZE_EMAIL_GMAIL);
+			break;
 		case CDP_NORMALIZE_PHONE:
-			value = phone(value, out_length);
+			trim(&value, out_length);
+			value = cdp_phone_normalize(value, out_length, phone_region);
 			break;
 	}
 	if (value == NULL || *out_length < 1 || *out_length > CDP_MAX_IDENTIFIER_BYTES)

@@ -245,7 +245,7 @@ cdp_rules_identifier(const CdpNamespaces *namespaces, CdpJsonValue v, const char
 	id = cdp_identifier_parse(string_of(v));
 	index = find_namespace(namespaces, id->data, id->namespace_length);
 	*value = cdp_identifier_normalize(&namespaces->items[index], cdp_identifier_value(id),
-									  cdp_identifier_value_length(id), length);
+									  cdp_identifier_value_length(id), NULL, length);
 	return index;
 }
 
@@ -253,7 +253,7 @@ cdp_rules_identifier(const CdpNamespaces *namespaces, CdpJsonValue v, const char
 static void
 read_blocked(CdpNamespaces *all, CdpJsonValue v)
 {
-	static const char *const keys[] = {"namespace", "value", "is_pattern", NULL};
+	static const char *const keys[] = {"namespace", "value", "is_pattern", "is_exact", NULL};
 	static const char where[] = "a blocked value in the rules";
 	CdpBlocked *blocked = &all->blocked[all->n_blocked]; /* zeroed */
 	CdpJsonValue written;
@@ -263,17 +263,18 @@ read_blocked(CdpNamespaces *all, CdpJsonValue v)
 	{
 		int length;
 		const char *value;
+		int index = cdp_rules_identifier(all, v, &value, &length);
 
-		blocked->name_space = all->items[cdp_rules_identifier(all, v, &value, &length)].name;
 		if (value == NULL)
 			return; /* nothing is left of it in any message either */
+		blocked->name_space = all->items[index].name;
 		blocked->value = asc_tolower(value, length);
 		all->n_blocked++;
 		return;
 	}
 	if (!cdp_json_is(v, CDP_JSON_OBJECT))
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("%s is neither a string nor an object", where),
-						errhint("Write \"namespace:value\", or an object of value, namespace and is_pattern.")));
+						errhint("Write \"namespace:value\", or an object of value, namespace, is_pattern and is_exact.")));
 	cdp_rules_check_keys(v, keys, where);
 	written = member(v, where, "value", CDP_JSON_STRING, "a string");
 	if (!cdp_json_exists(written) || v.json->nodes[written.node].length == 0)
@@ -285,8 +286,12 @@ read_blocked(CdpNamespaces *all, CdpJsonValue v)
 	blocked->is_pattern = cdp_json_is(cdp_json_member(v, "is_pattern"), CDP_JSON_TRUE);
 	if (!blocked->is_pattern)
 		member(v, where, "is_pattern", CDP_JSON_FALSE, "true or false");
-	blocked->value =
-		blocked->is_pattern ? pattern(written) : asc_tolower(string_of(written), strlen(string_of(written)));
+	blocked->is_exact = cdp_json_is(cdp_json_member(v, "is_exact"), CDP_JSON_TRUE);
+	if (!blocked->is_exact)
+		member(v, where, "is_exact", CDP_JSON_FALSE, "true or false");
+	blocked->value = blocked->is_pattern ? pattern(written)
+					 : blocked->is_exact ? string_of(written)
+										 : asc_tolower(string_of(written), strlen(string_of(written)));
 	all->n_blocked++;
 }
 

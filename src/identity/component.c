@@ -23,20 +23,22 @@
 #include "utils/resowner.h"
 
 CDP_QUERY(read_profiles,
-		  "SELECT k.ord, i.profile_id, p.component_id, p.is_disputed FROM unnest($1) WITH ORDINALITY AS k (id, ord) "
+		  "SELECT k.ord, i.profile_id, p.component_id, p.is_disputed, i.is_contested FROM unnest($1) WITH ORDINALITY AS k (id, ord) "
 		  "JOIN cdp.identity i ON i.identifier_id = k.id JOIN cdp.profile p ON p.profile_id = i.profile_id",
 		  "int8[]");
 CDP_QUERY(lock_components,
 		  "SELECT profile_id FROM cdp.profile WHERE component_id = ANY($1) ORDER BY profile_id FOR NO KEY UPDATE",
 		  "int8[]");
 CDP_QUERY(write_links,
-		  "INSERT INTO cdp.link AS l (identifier_a, identifier_b, first_seen_at, last_seen_at, event_count) "
-		  "SELECT a, b, f, t, c FROM unnest($1, $2, $3, $4, $5) AS k (a, b, f, t, c) ORDER BY a, b "
+		  "INSERT INTO cdp.link AS l (identifier_a, identifier_b, first_seen_at, last_seen_at, event_count, status) "
+		  "SELECT a, b, f, t, c, CASE WHEN r THEN 'related' ELSE 'accepted' END "
+		  "FROM unnest($1, $2, $3, $4, $5, $6) AS k (a, b, f, t, c, r) ORDER BY a, b "
 		  "ON CONFLICT (identifier_a, identifier_b) DO UPDATE SET "
 		  "first_seen_at = least(l.first_seen_at, excluded.first_seen_at), "
 		  "last_seen_at = greatest(l.last_seen_at, excluded.last_seen_at), "
 		  "event_count = l.event_count + excluded.event_count RETURNING identifier_a, identifier_b, xmax = 0",
-		  "int8[],int8[],timestamptz[],timestamptz[],int8[]");
+		  "int8[],int8[],timestamptz[],timestamptz[],int8[],bool[]");
+CDP_QUERY(rederive, "SELECT cdp.rederive_links($1)", "int8[]");
 CDP_QUERY(write_sightings,
 		  "UPDATE cdp.identity i SET first_seen_at = least(i.first_seen_at, k.f), "
 		  "last_seen_at = greatest(i.last_seen_at, k.l), event_count = i.event_count + k.c "
@@ -57,7 +59,7 @@ typedef struct Pair
 
 /* Note one sighting of a pair. */
 static void
-see_link(CdpBatch *batch, HTAB *pairs, int *capacity, int a, int b, TimestampTz at)
+see_link(CdpBatch *batch, HTAB *pairs, int *capacity, int a, int b, bool is_related, TimestampTz at)
 {
 	PairKey key = {a, b};
 	bool found;
@@ -76,6 +78,7 @@ see_link(CdpBatch *batch, HTAB *pairs, int *capacity, int a, int b, TimestampTz 
 		memset(link, 0, sizeof(CdpBatchLink));
 		link->a = a;
 		link->b = b;
+		link->is_related = is_related;
 		link->first_seen_at = link->last_seen_at = at;
 	}
 	link = &batch->links[pair->link];
@@ -84,7 +87,10 @@ see_link(CdpBatch *batch, HTAB *pairs, int *capacity, int a, int b, TimestampTz 
 	link->event_count++;
 }
 
-/* Each message's identifiers make a star from the strongest of their entity. */
+/*
+ * Each message's identifiers make a star from the strongest of their entity; the strongest person is related to the
+ * strongest account.  So a message links each of its identifiers but the strongest to one stronger, once.
+ */
 static void
 collect_links(CdpBatch *batch)
 {
@@ -102,12 +108,12 @@ collect_links(CdpBatch *batch)
 		for (int j = 1; j < m->n_mentions; j++)
 		{
 			const char *entity = batch->namespaces->items[mentions[j].namespace_index].entity;
+			bool is_related = strcmp(entity, batch->namespaces->items[mentions[strongest].namespace_index].entity) != 0;
 
-			if (strcmp(entity, batch->namespaces->items[mentions[strongest].namespace_index].entity) != 0)
+			see_link(batch, pairs, &capacity, mentions[is_related ? 0 : strongest].identifier, mentions[j].identifier,
+					 is_related, m->occurred_at);
+			if (is_related)
 				strongest = j;
-			else
-				see_link(batch, pairs, &capacity, mentions[strongest].identifier, mentions[j].identifier,
-						 m->occurred_at);
 		}
 	}
 	hash_destroy(pairs);
@@ -119,6 +125,7 @@ typedef struct Place
 	int64 profile_id;
 	int64 component_id;
 	bool is_disputed;
+	bool is_contested;
 } Place;
 
 static Datum
@@ -132,7 +139,7 @@ identifier_ids(const CdpBatch *batch)
 }
 
 static void
-read_places(Datum ids, Place *places)
+read_places(Datum ids, Place *places, int n_places)
 {
 	uint64 n = cdp_run(&read_profiles, &ids, NULL);
 
@@ -144,8 +151,14 @@ read_places(Datum ids, Place *places)
 		place->profile_id = cdp_result_int64(row, 2, 0);
 		place->component_id = cdp_result_int64(row, 3, 0);
 		place->is_disputed = DatumGetBool(cdp_result_datum(row, 4, &isnull));
+		place->is_contested = DatumGetBool(cdp_result_datum(row, 5, &isnull));
 	}
 	cdp_done();
+	/* whoever tries again finds it gone, or made anew */
+	if (n != (uint64) n_places)
+		ereport(ERROR, (errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+						errmsg("an identifier was retracted while a message that mentions it was processed"),
+						errhint("Try again.")));
 }
 
 /* Lock the components of places; true if they are still those of the identifiers. */
@@ -161,11 +174,11 @@ lock_places(Datum ids, Place *places, int n)
 	arguments[0] = cdp_int64_array(components, cdp_sort_distinct(components, n));
 	cdp_run(&lock_components, arguments, NULL);
 	cdp_done();
-	read_places(ids, again);
+	read_places(ids, again, n);
 	for (int i = 0; i < n; i++)
 	{
 		if (again[i].profile_id != places[i].profile_id || again[i].component_id != places[i].component_id ||
-			again[i].is_disputed != places[i].is_disputed)
+			again[i].is_disputed != places[i].is_disputed || again[i].is_contested != places[i].is_contested)
 			return false;
 	}
 	return true;
@@ -185,7 +198,7 @@ lock_components_of(CdpBatch *batch)
 	do
 	{
 		CHECK_FOR_INTERRUPTS();
-		read_places(ids, places);
+		read_places(ids, places, n);
 		BeginInternalSubTransaction(NULL);
 		MemoryContextSwitchTo(context);
 		ok = lock_places(ids, places, n);
@@ -203,7 +216,7 @@ lock_components_of(CdpBatch *batch)
 static void
 store_links(CdpBatch *batch)
 {
-	Oid types[] = {INT8OID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID};
+	Oid types[] = {INT8OID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID, BOOLOID};
 	HASHCTL control = {.keysize = sizeof(int64) * 2, .entrysize = sizeof(int64) * 3, .hcxt = CurrentMemoryContext};
 	CdpColumn *columns[lengthof(types)];
 	Datum arguments[lengthof(types)];
@@ -227,6 +240,7 @@ store_links(CdpBatch *batch)
 		cdp_column_add(columns[2], TimestampTzGetDatum(link->first_seen_at));
 		cdp_column_add(columns[3], TimestampTzGetDatum(link->last_seen_at));
 		cdp_column_add(columns[4], Int64GetDatum(link->event_count));
+		cdp_column_add(columns[5], BoolGetDatum(link->is_related));
 	}
 	for (int i = 0; i < (int) lengthof(types); i++)
 		arguments[i] = cdp_column_array(columns[i]);
@@ -296,17 +310,22 @@ choose_components(CdpBatch *batch, const Place *places, int64 *components)
 		cdp_union_find_join(&sets, i, (uint32) entry[1]);
 	}
 	for (int i = 0; i < batch->n_links; i++)
-		cdp_union_find_join(&sets, batch->links[i].a, batch->links[i].b);
+	{
+		if (!batch->links[i].is_related)
+			cdp_union_find_join(&sets, batch->links[i].a, batch->links[i].b);
+	}
 	for (int i = 0; i < batch->n_links; i++)
 	{
 		const CdpBatchLink *link = &batch->links[i];
 
+		if (link->is_related)
+			continue;
 		if (link->is_new || places[link->a].component_id != places[link->b].component_id)
 			is_open[cdp_union_find_root(&sets, link->a)] = true;
 	}
 	for (int i = 0; i < n; i++)
 	{
-		if (batch->reconsiders || batch->identifiers[i].is_new || places[i].is_disputed)
+		if (batch->cause != NULL || batch->identifiers[i].is_new || places[i].is_disputed)
 			is_open[cdp_union_find_root(&sets, i)] = true;
 	}
 	for (int i = 0; i < n; i++)
@@ -333,15 +352,22 @@ cdp_identity_resolve(CdpBatch *batch)
 		places = lock_components_of(batch);
 		store_links(batch);
 		store_sightings(batch);
+		if (batch->n_rederived > 0)
+		{
+			Datum ids = cdp_int64_array(batch->rederived, batch->n_rederived);
+
+			cdp_run(&rederive, &ids, NULL);
+			cdp_done();
+		}
 		for (int i = 0; i < batch->n_identifiers; i++)
 		{
 			batch->identifiers[i].profile_id = places[i].profile_id;
+			batch->identifiers[i].is_contested = places[i].is_contested;
 			cdp_batch_touch(batch, places[i].profile_id);
 		}
 		n = choose_components(batch, places, components);
 		if (n > 0)
 			cdp_component_resolve(batch, components, n);
 	}
-	batch->n_profiles = cdp_sort_distinct(batch->profiles, batch->n_profiles);
 	MemoryContextSwitchTo(old);
 }

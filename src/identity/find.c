@@ -30,7 +30,7 @@ cdp_identity_key(const CdpIdentifier *id, Datum *key)
 						errmsg("namespace \"%.*s\" does not exist", id->namespace_length, id->data),
 						errhint("See the table cdp.namespace, or make it with cdp.create_namespace().")));
 	value = cdp_identifier_normalize(&namespaces->items[ns], cdp_identifier_value(id), cdp_identifier_value_length(id),
-									 &length);
+									 NULL, &length);
 	if (value == NULL)
 		return false;
 	key[0] = CStringGetTextDatum(namespaces->items[ns].name);

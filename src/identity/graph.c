@@ -23,71 +23,37 @@ PG_FUNCTION_INFO_V1(cdp_connected_components);
 
 #define RING 64 /* edges under way at once */
 
-typedef struct Edge
-{
-	uint64 keys[2];
-	Datum values[2];
-} Edge;
-
 typedef struct Receiver
 {
 	DestReceiver pub;
 	Oid type; /* of the nodes */
+	Oid column_types[2];
 	CdpNodeTable nodes;
 	CdpUnionFind sets;
-	Edge ring[RING];
-	int n_ring;
-	MemoryContext edge_context; /* values by reference in the ring */
-	uint64 n_edges;
+	Datum values[RING * 2]; /* the ends of edges that wait, pair by pair */
+	uint32 hashes[RING * 2];
+	int n_values;
+	MemoryContext edge_context; /* values by reference that wait, and what comparing them takes */
 } Receiver;
 
-/* The number of a node, its set of one made when it is new. */
-static inline uint32
-number_of(Receiver *r, uint64 key, Datum value)
-{
-	bool is_new;
-	uint32 node = cdp_node_table_find(&r->nodes, key, value, &is_new);
-
-	if (is_new)
-		cdp_union_find_add(&r->sets);
-	return node;
-}
-
-/* Look up and join the edges of the ring. */
+/* Look up and join the edges that wait. */
 static void
 drain(Receiver *r)
 {
-	uint32 numbers[RING][2];
+	uint32 nodes[RING * 2];
 
-	/* passes, each asking for the memory that the next will touch */
-	for (int i = 0; i < r->n_ring; i++)
-	{
-		cdp_node_table_prefetch_key(&r->nodes, r->ring[i].keys[0]);
-		cdp_node_table_prefetch_key(&r->nodes, r->ring[i].keys[1]);
-	}
-	for (int i = 0; i < r->n_ring && !r->nodes.is_by_value; i++)
-	{
-		cdp_node_table_prefetch_value(&r->nodes, r->ring[i].keys[0]);
-		cdp_node_table_prefetch_value(&r->nodes, r->ring[i].keys[1]);
-	}
-	for (int i = 0; i < r->n_ring; i++)
-	{
-		for (int side = 0; side < 2; side++)
-		{
-			numbers[i][side] = number_of(r, r->ring[i].keys[side], r->ring[i].values[side]);
-			__builtin_prefetch(&r->sets.parent[numbers[i][side]], 1, 1);
-		}
-	}
-	for (int i = 0; i < r->n_ring; i++)
-		cdp_union_find_join(&r->sets, numbers[i][0], numbers[i][1]);
-	r->n_ring = 0;
+	cdp_node_table_find(&r->nodes, r->n_values, r->values, r->hashes, nodes);
+	while (r->sets.n < r->nodes.n_nodes)
+		cdp_union_find_add(&r->sets);
+	cdp_union_find_join_pairs(&r->sets, nodes, r->n_values / 2);
+	r->n_values = 0;
 	if (!r->nodes.is_by_value)
 		MemoryContextReset(r->edge_context);
 }
 
 /* A value of a column as a node: small integers widened, others copied for the time in the ring. */
 static inline Datum
-as_node(const Receiver *r, Oid column_type, Datum value, int16 typlen)
+as_node(const Receiver *r, Oid column_type, Datum value)
 {
 	switch (column_type)
 	{
@@ -98,7 +64,9 @@ as_node(const Receiver *r, Oid column_type, Datum value, int16 typlen)
 		default:
 			if (r->nodes.is_by_value)
 				return value;
-			return typlen == -1 ? PointerGetDatum(PG_DETOAST_DATUM_COPY(value)) : datumCopy(value, false, typlen);
+			if (r->nodes.typlen == -1)
+				return PointerGetDatum(PG_DETOAST_DATUM_COPY(value));
+			return datumCopy(value, false, r->nodes.typlen);
 	}
 }
 
@@ -106,46 +74,29 @@ static bool
 receive(TupleTableSlot *slot, DestReceiver *self)
 {
 	Receiver *r = (Receiver *) self;
-	Edge *edge = &r->ring[r->n_ring];
+	MemoryContext old;
 
 	slot_getallattrs(slot);
 	if (slot->tts_isnull[0] && slot->tts_isnull[1])
 		return true; /* nobody */
-	if (!r->nodes.is_by_value)
-	{
-		MemoryContext old = MemoryContextSwitchTo(r->edge_context);
-
-		for (int i = 0; i < 2; i++)
-		{
-			int column = slot->tts_isnull[i] ? 1 - i : i;
-			Form_pg_attribute attribute = TupleDescAttr(slot->tts_tupleDescriptor, column);
-
-			edge->values[i] = as_node(r, attribute->atttypid, slot->tts_values[column], attribute->attlen);
-		}
-		MemoryContextSwitchTo(old);
-	}
-	else
-	{
-		for (int i = 0; i < 2; i++)
-		{
-			/* a node without a partner stands alone: it is linked with itself */
-			int column = slot->tts_isnull[i] ? 1 - i : i;
-
-			edge->values[i] =
-				as_node(r, TupleDescAttr(slot->tts_tupleDescriptor, column)->atttypid, slot->tts_values[column], 8);
-		}
-	}
+	old = MemoryContextSwitchTo(r->edge_context);
 	for (int i = 0; i < 2; i++)
 	{
-		edge->keys[i] = cdp_node_table_key(&r->nodes, edge->values[i]);
-		cdp_node_table_prefetch(&r->nodes, edge->keys[i]);
+		/* a node without a partner stands alone: it is linked with itself */
+		int column = slot->tts_isnull[i] ? 1 - i : i;
+		Datum value = as_node(r, r->column_types[column], slot->tts_values[column]);
+		uint32 hash = cdp_node_table_hash(&r->nodes, value);
+
+		cdp_node_table_prefetch(&r->nodes, hash);
+		r->values[r->n_values] = value;
+		r->hashes[r->n_values++] = hash;
 	}
-	r->n_edges++;
-	if (++r->n_ring == RING)
+	if (r->n_values == RING * 2)
 	{
 		drain(r);
 		CHECK_FOR_INTERRUPTS();
 	}
+	MemoryContextSwitchTo(old);
 	return true;
 }
 
@@ -162,6 +113,7 @@ start(DestReceiver *self, int operation, TupleDesc columns)
 	{
 		Oid type = TupleDescAttr(columns, i)->atttypid;
 
+		r->column_types[i] = type;
 		if (type == r->type || (r->type == INT8OID && (type == INT4OID || type == INT2OID)))
 			continue;
 		ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH),
@@ -212,6 +164,30 @@ make_receiver(Oid type)
 	return r;
 }
 
+/* Return each node with the first of its component. */
+static void
+put_components(Receiver *r, ReturnSetInfo *result)
+{
+	const Datum *nodes = r->nodes.values;
+	uint32 *parent = r->sets.parent;
+	bool nulls[2] = {false, false};
+
+	/* point every node at its root first, so that values can be asked for ahead */
+	for (uint32 i = 0; i < r->nodes.n_nodes; i++)
+		parent[i] = parent[parent[i]];
+	for (uint32 i = 0; i < r->nodes.n_nodes; i++)
+	{
+		Datum values[2] = {nodes[i], nodes[parent[i]]};
+
+		if (i + 32 < r->nodes.n_nodes)
+			__builtin_prefetch(r->nodes.is_by_value ? (void *) &nodes[parent[i + 32]]
+													: DatumGetPointer(nodes[parent[i + 32]]));
+		if ((i & 0xFFFF) == 0)
+			CHECK_FOR_INTERRUPTS();
+		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+	}
+}
+
 Datum
 cdp_connected_components(PG_FUNCTION_ARGS)
 {
@@ -230,26 +206,7 @@ cdp_connected_components(PG_FUNCTION_ARGS)
 	r = make_receiver(type);
 	cdp_stream(query, &r->pub, "Give one SELECT with the two ends of each edge.");
 	MemoryContextSwitchTo(caller);
-	/* point every node at its root first, so that the values can be asked for ahead */
-	for (uint32 i = 0; i < r->nodes.n_nodes; i++)
-		r->sets.parent[i] = cdp_union_find_root(&r->sets, i);
-	for (uint32 i = 0; i < r->nodes.n_nodes; i++)
-	{
-		Datum values[2] = {cdp_node_table_value(&r->nodes, i),
-						   cdp_node_table_value(&r->nodes, r->sets.parent[i])};
-		bool nulls[2] = {false, false};
-
-		if (i + 32 < r->nodes.n_nodes)
-		{
-			uint32 ahead = r->sets.parent[i + 32];
-
-			__builtin_prefetch(r->nodes.is_by_value ? (void *) &r->nodes.keys[ahead] : DatumGetPointer(r->nodes.values[ahead]),
-							   0, 1);
-		}
-		if ((i & 0xFFFF) == 0)
-			CHECK_FOR_INTERRUPTS();
-		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
-	}
+	put_components(r, result);
 	SPI_finish();
 	return (Datum) 0;
 }

@@ -22,14 +22,15 @@ CDP_QUERY(look_up,
 		  "text[],text[]");
 CDP_QUERY(mint, "SELECT nextval('cdp.profile_id_seq') FROM generate_series(1, $1)", "int8");
 CDP_QUERY(add_identifiers,
-		  "INSERT INTO cdp.identity (namespace, value, profile_id, minted_profile_id, first_seen_at, last_seen_at, "
-		  "event_count) SELECT n, v, p, m, f, l, c FROM unnest($1, $2, $3, $4, $5, $6, $7) AS k (n, v, p, m, f, l, c) "
+		  "INSERT INTO cdp.identity (namespace, value, profile_id, first_seen_at, last_seen_at, event_count) "
+		  "SELECT n, v, p, f, l, c FROM unnest($1, $2, $3, $4, $5, $6) AS k (n, v, p, f, l, c) "
 		  "ORDER BY n COLLATE \"C\", v COLLATE \"C\" ON CONFLICT (namespace, value) DO NOTHING "
 		  "RETURNING namespace, value, identifier_id",
-		  "text[],text[],int8[],int8[],timestamptz[],timestamptz[],int8[]");
+		  "text[],text[],int8[],timestamptz[],timestamptz[],int8[]");
 CDP_QUERY(add_profiles,
-		  "INSERT INTO cdp.profile (profile_id, entity, component_id) SELECT p, e, p FROM unnest($1, $2) AS k (p, e)",
-		  "int8[],text[]");
+		  "INSERT INTO cdp.profile (profile_id, entity, component_id, identifier_id) "
+		  "SELECT p, e, p, i FROM unnest($1, $2, $3) AS k (p, e, i)",
+		  "int8[],text[],int8[]");
 
 typedef struct Key
 {
@@ -94,6 +95,7 @@ add_identifier(Identify *in, const CdpMention *mention)
 	id->namespace_index = mention->namespace_index;
 	id->value = mention->value;
 	id->value_length = mention->value_length;
+	id->fragment = -1;
 	key = hash_search(in->table, &hash, HASH_ENTER, &found);
 	in->next[i] = found ? key->identifier : -1;
 	key->identifier = i;
@@ -128,7 +130,7 @@ collect(Identify *in)
 				id->last_seen_at = m->occurred_at;
 			id->event_count++;
 		}
-		m->anchor = m->n_mentions > 0 ? batch->mentions[m->first_mention].identifier : -1;
+		m->strongest = m->n_mentions > 0 ? batch->mentions[m->first_mention].identifier : -1;
 	}
 }
 
@@ -256,10 +258,10 @@ suggest_profiles(Identify *in, int64 *minted)
 
 /* Insert the rows of new identifiers; false when someone else was quicker with one of them. */
 static bool
-insert_new(Identify *in, const int64 *minted, int n_new)
+insert_new(Identify *in, int n_new)
 {
 	CdpBatch *batch = in->batch;
-	Oid types[] = {TEXTOID, TEXTOID, INT8OID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID};
+	Oid types[] = {TEXTOID, TEXTOID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID};
 	CdpColumn *columns[lengthof(types)];
 	Datum arguments[lengthof(types)];
 	uint64 n;
@@ -276,13 +278,9 @@ insert_new(Identify *in, const int64 *minted, int n_new)
 		cdp_column_add_text(columns[0], name, strlen(name));
 		cdp_column_add_text(columns[1], id->value, id->value_length);
 		cdp_column_add(columns[2], Int64GetDatum(id->profile_id));
-		if (minted[i] != 0)
-			cdp_column_add(columns[3], Int64GetDatum(minted[i]));
-		else
-			cdp_column_add_null(columns[3]);
-		cdp_column_add(columns[4], TimestampTzGetDatum(id->first_seen_at));
-		cdp_column_add(columns[5], TimestampTzGetDatum(id->last_seen_at));
-		cdp_column_add(columns[6], Int64GetDatum(id->event_count));
+		cdp_column_add(columns[3], TimestampTzGetDatum(id->first_seen_at));
+		cdp_column_add(columns[4], TimestampTzGetDatum(id->last_seen_at));
+		cdp_column_add(columns[5], Int64GetDatum(id->event_count));
 	}
 	for (int i = 0; i < (int) lengthof(types); i++)
 		arguments[i] = cdp_column_array(columns[i]);
@@ -308,7 +306,8 @@ insert_profiles(Identify *in, const int64 *minted)
 	CdpBatch *batch = in->batch;
 	CdpColumn *ids = cdp_column(INT8OID, 64);
 	CdpColumn *entities = cdp_column(TEXTOID, 64);
-	Datum arguments[2];
+	CdpColumn *identifiers = cdp_column(INT8OID, 64);
+	Datum arguments[3];
 
 	for (int i = 0; i < batch->n_identifiers; i++)
 	{
@@ -318,11 +317,13 @@ insert_profiles(Identify *in, const int64 *minted)
 			continue;
 		cdp_column_add(ids, Int64GetDatum(minted[i]));
 		cdp_column_add_text(entities, entity, strlen(entity));
+		cdp_column_add(identifiers, Int64GetDatum(batch->identifiers[i].identifier_id));
 	}
 	if (ids->n == 0)
 		return;
 	arguments[0] = cdp_column_array(ids);
 	arguments[1] = cdp_column_array(entities);
+	arguments[2] = cdp_column_array(identifiers);
 	cdp_run(&add_profiles, arguments, NULL);
 	cdp_done();
 }
@@ -340,7 +341,7 @@ add_unknown(Identify *in, int n_new)
 	suggest_profiles(in, minted);
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(context);
-	ok = insert_new(in, minted, n_new);
+	ok = insert_new(in, n_new);
 	if (ok)
 	{
 		insert_profiles(in, minted);

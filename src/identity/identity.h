@@ -20,6 +20,9 @@ extern void cdp_identity_identify(CdpBatch *batch);
 /* Write the batch's links; give every identifier its profile. Locks the profiles concerned. */
 extern void cdp_identity_resolve(CdpBatch *batch);
 
+/* Anchor the batch's messages, in fragments; lists the identifiers whose events are to be folded again. */
+extern void cdp_identity_anchor(CdpBatch *batch);
+
 /*
  * The key (namespace and value, as text) under which an identifier is stored; false when its normal form is
  * empty. An error when there is no such namespace.

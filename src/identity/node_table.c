@@ -1,25 +1,47 @@
 /*
  * node_table.c
- *		Open addressing with linear probing; slots hold node numbers, keys stand beside.
+ *		A graph's nodes: making room.
  */
 #include "postgres.h"
+
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "identity/node_table.h"
 #include "utils/datum.h"
 #include "utils/memutils.h"
 
-#define FIRST_SLOTS (1 << 12)
-#define MAX_SLOTS ((uint32) 1 << 31)
+#define FIRST_BITS 12
+#define MAX_BITS 31
+#define LARGE (4 * 1024 * 1024)
+#define NO_NODE PG_UINT32_MAX
+#define BLOCK_SIZE (1024 * 1024) /* of values by reference */
 
-/* Spread a key over the slots: the finaliser of splitmix64. */
-static inline uint64
-spread(uint64 x)
+/* Ask the kernel for large pages where it gives them on demand only: every look-up is in another page. */
+static void
+prefer_large_pages(void *memory, Size size)
 {
-	x ^= x >> 30;
-	x *= UINT64CONST(0xbf58476d1ce4e5b9);
-	x ^= x >> 27;
-	x *= UINT64CONST(0x94d049bb133111eb);
-	return x ^ (x >> 31);
+#ifdef MADV_HUGEPAGE
+	uintptr_t page = sysconf(_SC_PAGESIZE);
+	uintptr_t from = TYPEALIGN(page, memory);
+	uintptr_t to = TYPEALIGN_DOWN(page, (uintptr_t) memory + size);
+
+	if (size > LARGE)
+		(void) madvise((void *) from, to - from, MADV_HUGEPAGE);
+#endif
+}
+
+/* 2^bits empty slots. */
+static void
+make_slots(CdpNodeTable *table, int bits)
+{
+	Size size = sizeof(uint64) << bits;
+
+	table->mask = ((uint32) 1 << bits) - 1;
+	table->shift = 32 - bits;
+	table->slots = MemoryContextAllocHuge(table->context, size);
+	prefer_large_pages(table->slots, size);
+	memset(table->slots, 0, size);
 }
 
 void
@@ -31,126 +53,125 @@ cdp_node_table_init(CdpNodeTable *table, bool is_by_value, int16 typlen, FmgrInf
 	table->hash = hash;
 	table->equal = equal;
 	table->collation = collation;
-	table->mask = FIRST_SLOTS - 1;
-	table->slots = palloc0(sizeof(uint32) * FIRST_SLOTS);
-	table->capacity = FIRST_SLOTS / 2;
-	table->keys = palloc(sizeof(uint64) * table->capacity);
-	if (!is_by_value)
-	{
-		table->values = palloc(sizeof(Datum) * table->capacity);
-		/* values are never freed one by one, so they stand side by side */
-		table->values_context = GenerationContextCreate(CurrentMemoryContext, "cdp identity nodes",
-														0, 1024 * 1024, 1024 * 1024);
-	}
+	table->context = CurrentMemoryContext;
+	make_slots(table, FIRST_BITS);
+	table->capacity = table->mask + 1;
+	table->values = palloc(sizeof(Datum) * table->capacity);
 }
 
-uint64
-cdp_node_table_key(CdpNodeTable *table, Datum value)
-{
-	if (table->is_by_value)
-		return (uint64) value;
-	return DatumGetUInt64(FunctionCall2Coll(table->hash, table->collation, value, Int64GetDatum(0)));
-}
-
-void
-cdp_node_table_prefetch(const CdpNodeTable *table, uint64 key)
-{
-	__builtin_prefetch(&table->slots[spread(key) & table->mask], 1, 1);
-}
-
-void
-cdp_node_table_prefetch_key(const CdpNodeTable *table, uint64 key)
-{
-	uint32 slot = table->slots[spread(key) & table->mask];
-
-	if (slot == 0)
-		return;
-	__builtin_prefetch(&table->keys[slot - 1], 0, 1);
-	if (!table->is_by_value)
-		__builtin_prefetch(&table->values[slot - 1], 0, 1);
-}
-
-void
-cdp_node_table_prefetch_value(const CdpNodeTable *table, uint64 key)
-{
-	uint32 slot = table->slots[spread(key) & table->mask];
-
-	if (slot != 0)
-		__builtin_prefetch(DatumGetPointer(table->values[slot - 1]), 0, 1);
-}
-
-/* Double the slots. */
+/* Double the slots.  They stand in the order of hashes, and so go from left to right into the new ones. */
 static void
 grow_slots(CdpNodeTable *table)
 {
-	uint32 n = (table->mask + 1) * 2;
-	MemoryContext context = GetMemoryChunkContext(table->slots); /* growing happens in anybody's */
+	uint64 *old = table->slots;
+	uint32 n = table->mask + 1;
+	int bits = 32 - table->shift + 1;
 
-	if (n >= MAX_SLOTS)
+	if (bits > MAX_BITS)
 		ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED), errmsg("the graph has too many nodes"),
-						errdetail("The limit is about %u.", MAX_SLOTS / 3 * 2)));
-	pfree(table->slots);
-	table->slots = MemoryContextAllocExtended(context, sizeof(uint32) * (Size) n, MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
-	table->mask = n - 1;
-	for (uint32 i = 0; i < table->n_nodes; i++)
+						errdetail("The limit is about %u.", n / 3 * 2)));
+	make_slots(table, bits);
+	for (uint32 i = 0; i < n; i++)
 	{
-		uint32 at = spread(table->keys[i]) & table->mask;
+		uint32 at = old[i] >> 32 >> table->shift;
 
-		if (i + 16 < table->n_nodes)
-			__builtin_prefetch(&table->slots[spread(table->keys[i + 16]) & table->mask], 1, 1);
+		if (old[i] == 0)
+			continue;
 		while (table->slots[at] != 0)
 			at = (at + 1) & table->mask;
-		table->slots[at] = i + 1;
+		table->slots[at] = old[i];
 	}
+	pfree(old);
 }
 
-/* Append a node. */
-static uint32
-add_node(CdpNodeTable *table, uint64 key, Datum value)
+/* Copy a value by reference to where it stays: never freed one by one, they stand side by side. */
+static Datum
+keep(CdpNodeTable *table, Datum value)
 {
-	if (table->n_nodes == table->capacity)
+	Size size = datumGetSize(value, false, table->typlen);
+	char *kept;
+
+	if (MAXALIGN(size) > table->room_left)
+	{
+		table->room_left = Max(BLOCK_SIZE, MAXALIGN(size));
+		table->room = MemoryContextAllocHuge(table->context, table->room_left);
+	}
+	kept = memcpy(table->room, DatumGetPointer(value), size);
+	table->room += MAXALIGN(size);
+	table->room_left -= MAXALIGN(size);
+	return PointerGetDatum(kept);
+}
+
+/* Append a node in an empty slot. */
+static uint32
+add_node(CdpNodeTable *table, uint32 slot, uint32 hash, Datum value)
+{
+	uint32 node = table->n_nodes++;
+
+	if (node == table->capacity)
 	{
 		table->capacity += table->capacity / 2;
-		table->keys = repalloc_huge(table->keys, sizeof(uint64) * (Size) table->capacity);
-		if (!table->is_by_value)
-			table->values = repalloc_huge(table->values, sizeof(Datum) * (Size) table->capacity);
+		table->values = repalloc_huge(table->values, sizeof(Datum) * (Size) table->capacity);
+		prefer_large_pages(table->values, sizeof(Datum) * (Size) table->capacity);
 	}
-	table->keys[table->n_nodes] = key;
-	if (!table->is_by_value)
-	{
-		MemoryContext old = MemoryContextSwitchTo(table->values_context);
-
-		table->values[table->n_nodes] = datumCopy(value, false, table->typlen);
-		MemoryContextSwitchTo(old);
-	}
-	return table->n_nodes++;
-}
-
-uint32
-cdp_node_table_find(CdpNodeTable *table, uint64 key, Datum value, bool *is_new)
-{
-	uint32 at = spread(key) & table->mask;
-
-	*is_new = false;
-	while (table->slots[at] != 0)
-	{
-		uint32 node = table->slots[at] - 1;
-
-		if (table->keys[node] == key &&
-			(table->is_by_value ||
-			 DatumGetBool(FunctionCall2Coll(table->equal, table->collation, table->values[node], value))))
-			return node;
-		at = (at + 1) & table->mask;
-	}
-	*is_new = true;
-	table->slots[at] = add_node(table, key, value) + 1;
+	table->values[node] = table->is_by_value ? value : keep(table, value);
+	table->slots[slot] = (uint64) hash << 32 | table->n_nodes;
 	if (table->n_nodes > (table->mask + 1) / 3 * 2)
 		grow_slots(table);
-	return table->n_nodes - 1;
+	return node;
 }
 
-Datum
-cdp_node_table_value(const CdpNodeTable *table, uint32 node)
+static inline bool
+is_node(const CdpNodeTable *table, uint32 node, Datum value)
 {
-	return table->is_by_value ? (Datum) table->keys[node] : table->values[node];
+	return table->values[node] == value ||
+		   (!table->is_by_value &&
+			DatumGetBool(FunctionCall2Coll(table->equal, table->collation, table->values[node], value)));
+}
+
+static uint32
+find_or_add(CdpNodeTable *table, uint32 hash, Datum value)
+{
+	uint32 at = hash >> table->shift;
+	uint64 slot;
+
+	for (; (slot = table->slots[at]) != 0; at = (at + 1) & table->mask)
+	{
+		if (slot >> 32 == hash && is_node(table, (uint32) slot - 1, value))
+			return (uint32) slot - 1;
+	}
+	return add_node(table, at, hash, value);
+}
+
+/* The first node of the same hash, which nearly always is the right one; NO_NODE: none. */
+static inline uint32
+guess(const CdpNodeTable *table, uint32 hash)
+{
+	uint32 at = hash >> table->shift;
+	uint64 slot;
+
+	while ((slot = table->slots[at]) != 0 && slot >> 32 != hash)
+		at = (at + 1) & table->mask;
+	return (uint32) slot - 1;
+}
+
+void
+cdp_node_table_find(CdpNodeTable *table, int n, const Datum *values, const uint32 *hashes, uint32 *nodes)
+{
+	for (int i = 0; i < n; i++)
+	{
+		nodes[i] = guess(table, hashes[i]);
+		if (nodes[i] != NO_NODE)
+			__builtin_prefetch(&table->values[nodes[i]]);
+	}
+	for (int i = 0; i < n && !table->is_by_value; i++)
+	{
+		if (nodes[i] != NO_NODE)
+			__builtin_prefetch(DatumGetPointer(table->values[nodes[i]]));
+	}
+	for (int i = 0; i < n; i++)
+	{
+		if (nodes[i] == NO_NODE || !is_node(table, nodes[i], values[i]))
+			nodes[i] = find_or_add(table, hashes[i], values[i]);
+	}
 }

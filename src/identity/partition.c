@@ -10,180 +10,105 @@
 #include "postgres.h"
 
 #include "identity/component.h"
+#include "identity/load.h"
 #include "catalog/pg_type.h"
-#include "utils/hsearch.h"
 
-CDP_QUERY(load_nodes,
-		  "SELECT i.identifier_id, i.namespace, i.value, i.profile_id, i.minted_profile_id FROM cdp.profile p "
-		  "JOIN cdp.identity i ON i.profile_id = p.profile_id WHERE p.component_id = ANY($1) ORDER BY i.identifier_id",
-		  "int8[]");
-CDP_QUERY(load_links,
-		  "SELECT identifier_a, identifier_b, first_seen_at, last_seen_at, event_count, status, reason FROM cdp.link "
-		  "WHERE identifier_a = ANY($1)",
-		  "int8[]");
-CDP_QUERY(count_rulings, "SELECT 1::int8 FROM cdp.ruling WHERE undone_at IS NULL LIMIT 1", "");
-CDP_QUERY(load_rulings,
-		  "SELECT r.kind = 'pin', i.identifier_id, j.identifier_id FROM unnest($1) AS k (id) "
-		  "JOIN cdp.identity i ON i.identifier_id = k.id "
-		  "JOIN cdp.ruling r ON r.a = cdp.identifier(i.namespace, i.value) AND r.undone_at IS NULL "
-		  "JOIN cdp.identity j ON j.namespace = cdp.namespace(r.b) AND j.value = cdp.value(r.b)",
-		  "int8[]");
+CDP_QUERY(read_minted,
+		  "SELECT profile_id, identifier_id, entity FROM cdp.profile WHERE component_id = ANY($1) ORDER BY profile_id", "int8[]");
 CDP_QUERY(move_identifiers,
-		  "UPDATE cdp.identity i SET profile_id = k.p, minted_profile_id = k.m FROM unnest($1, $2, $3) AS k (id, p, m) "
+		  "UPDATE cdp.identity i SET profile_id = k.p, is_contested = k.c FROM unnest($1, $2, $3) AS k (id, p, c) "
 		  "WHERE i.identifier_id = k.id",
-		  "int8[],int8[],int8[]");
+		  "int8[],int8[],bool[]");
+CDP_QUERY(forget_identifiers, "DELETE FROM cdp.identity WHERE identifier_id = ANY($1)", "int8[]");
 CDP_QUERY(note_moves,
 		  "INSERT INTO cdp.identity_change (identifier_id, from_profile_id, to_profile_id, cause, changed_at) "
 		  "SELECT *, clock_timestamp() FROM unnest($1, $2, $3, $4)",
 		  "int8[],int8[],int8[],text[]");
 CDP_QUERY(write_profiles,
-		  "INSERT INTO cdp.profile AS p (profile_id, entity, component_id, is_disputed, merged_into) "
-		  "SELECT id, e, c, d, m FROM unnest($1, $2, $3, $4, $5) AS k (id, e, c, d, m) ORDER BY id "
-		  "ON CONFLICT (profile_id) DO UPDATE SET component_id = excluded.component_id, "
-		  "is_disputed = excluded.is_disputed, merged_into = excluded.merged_into "
-		  "WHERE (p.component_id, p.is_disputed, p.merged_into) IS DISTINCT FROM "
-		  "(excluded.component_id, excluded.is_disputed, excluded.merged_into)",
-		  "int8[],text[],int8[],bool[],int8[]");
+		  "INSERT INTO cdp.profile AS p (profile_id, entity, identifier_id, component_id, is_disputed, merged_into) "
+		  "SELECT id, e, i, c, d, m FROM unnest($1, $2, $3, $4, $5, $6) AS k (id, e, i, c, d, m) ORDER BY id "
+		  "ON CONFLICT (profile_id) DO UPDATE SET identifier_id = excluded.identifier_id, "
+		  "component_id = excluded.component_id, is_disputed = excluded.is_disputed, merged_into = excluded.merged_into "
+		  "WHERE (p.identifier_id, p.component_id, p.is_disputed, p.merged_into) IS DISTINCT FROM "
+		  "(excluded.identifier_id, excluded.component_id, excluded.is_disputed, excluded.merged_into)",
+		  "int8[],text[],int8[],int8[],bool[],int8[]");
 CDP_QUERY(judge_links,
 		  "UPDATE cdp.link l SET status = k.s, reason = k.r FROM unnest($1, $2, $3, $4) AS k (a, b, s, r) "
 		  "WHERE l.identifier_a = k.a AND l.identifier_b = k.b",
 		  "int8[],int8[],text[],text[]");
 
-typedef struct Row
+/* A profile id and the identifier it was minted for. */
+typedef struct Minted
 {
-	int64 identifier_id;
-	int64 profile_id; /* as stored */
-	int64 stored_minted_profile_id;
-	int64 minted_profile_id;
-	int64 new_profile_id;
-	bool is_new;
-} Row;
+	int64 profile_id;
+	const char *entity;
+	int node; /* -1: that identifier is gone, and nobody follows it */
+} Minted;
 
 typedef struct Partition
 {
 	CdpBatch *batch;
-	const CdpNamespaces *namespaces;
-	CdpNode *nodes;
-	Row *rows;
-	int n_nodes;
-	CdpGraphLink *links;
-	char **old_status;
-	char **old_reason;
-	int n_links;
-	CdpRuling *rulings;
-	int n_rulings;
-	HTAB *by_id; /* identifier_id -> node */
-	int64 *cluster_profile; /* per node that stands for a cluster */
-	int64 *component_id;	/* per node that stands for a component */
+	CdpGraph graph;
+	int64 *new_profile_id; /* per node */
+	bool *is_new;		   /* per node: this batch made it */
+	Minted *minted;
+	int n_minted;
+	int64 *component_id; /* per node that stands for a component */
 } Partition;
 
-static int
-node_of(const Partition *p, int64 identifier_id)
-{
-	int64 *entry = hash_search(p->by_id, &identifier_id, HASH_FIND, NULL);
-
-	return entry == NULL ? -1 : (int) entry[1];
-}
-
+/* Mark the nodes that this batch made. */
 static void
-load_node_rows(Partition *p, const int64 *components, int n)
+mark_new(Partition *p)
 {
-	HASHCTL control = {.keysize = sizeof(int64), .entrysize = sizeof(int64) * 2, .hcxt = CurrentMemoryContext};
-	Datum arguments[1] = {cdp_int64_array(components, n)};
-	uint64 rows = cdp_run(&load_nodes, arguments, NULL);
-
-	p->nodes = palloc_extended(sizeof(CdpNode) * (rows + 1), MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
-	p->rows = palloc_extended(sizeof(Row) * (rows + 1), MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
-	p->by_id = hash_create("cdp identity nodes", Max(16, rows), &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	p->n_nodes = 0;
-	for (uint64 row = 0; row < rows; row++)
-	{
-		char *name = cdp_result_cstring(row, 2);
-		int ns = cdp_namespace_find(p->namespaces, name, strlen(name));
-		CdpNode *node = &p->nodes[p->n_nodes];
-		Row *stored = &p->rows[p->n_nodes];
-		int64 *entry;
-
-		if (ns < 0)
-			continue; /* its namespace is gone: it stays where it is */
-		node->namespace_index = ns;
-		node->value = cdp_result_cstring(row, 3);
-		node->value_length = strlen(node->value);
-		stored->identifier_id = cdp_result_int64(row, 1, 0);
-		stored->profile_id = cdp_result_int64(row, 4, 0);
-		stored->stored_minted_profile_id = stored->minted_profile_id = cdp_result_int64(row, 5, 0);
-		entry = hash_search(p->by_id, &stored->identifier_id, HASH_ENTER, NULL);
-		entry[1] = p->n_nodes++;
-	}
-	cdp_done();
+	p->is_new = palloc0(sizeof(bool) * (Size) (p->graph.n_nodes + 1));
 	for (int i = 0; i < p->batch->n_identifiers; i++)
 	{
-		int node = p->batch->identifiers[i].is_new ? node_of(p, p->batch->identifiers[i].identifier_id) : -1;
+		const CdpBatchIdentifier *id = &p->batch->identifiers[i];
+		int node = id->is_new ? cdp_graph_node(&p->graph, id->identifier_id) : -1;
 
 		if (node >= 0)
-			p->rows[node].is_new = true;
+			p->is_new[node] = true;
 	}
 }
 
-static void
-load_link_rows(Partition *p)
+/* Who takes over the ids minted for an identifier that is gone: the strongest that was one person with it; -1: nobody. */
+static int
+heir_of(const Partition *p, int64 identifier_id)
 {
-	CdpColumn *ids = cdp_column(INT8OID, p->n_nodes);
-	Datum arguments[1];
-	uint64 rows;
+	const CdpGraph *graph = &p->graph;
+	int64 profile_id = 0;
+	int heir = -1;
 
-	for (int i = 0; i < p->n_nodes; i++)
-		cdp_column_add(ids, Int64GetDatum(p->rows[i].identifier_id));
-	arguments[0] = cdp_column_array(ids);
-	rows = cdp_run(&load_links, arguments, NULL);
-	p->links = palloc_extended(sizeof(CdpGraphLink) * (rows + 1), MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
-	p->old_status = palloc_extended(sizeof(char *) * (rows + 1), MCXT_ALLOC_HUGE);
-	p->old_reason = palloc_extended(sizeof(char *) * (rows + 1), MCXT_ALLOC_HUGE);
-	p->n_links = 0;
-	for (uint64 row = 0; row < rows; row++)
+	for (int i = 0; i < graph->n_gone; i++)
 	{
-		CdpGraphLink *link = &p->links[p->n_links];
-
-		link->a = node_of(p, cdp_result_int64(row, 1, 0));
-		link->b = node_of(p, cdp_result_int64(row, 2, 0));
-		if (link->a < 0 || link->b < 0)
-			continue;
-		link->first_seen_at = cdp_result_int64(row, 3, 0);
-		link->last_seen_at = cdp_result_int64(row, 4, 0);
-		link->event_count = cdp_result_int64(row, 5, 0);
-		cdp_link_without_evidence(link);
-		p->old_status[p->n_links] = cdp_result_cstring(row, 6);
-		p->old_reason[p->n_links] = cdp_result_cstring(row, 7);
-		p->n_links++;
+		if (graph->gone[i].identifier_id == identifier_id)
+			profile_id = graph->gone[i].profile_id;
 	}
-	cdp_done();
+	for (int i = 0; i < graph->n_nodes && profile_id != 0; i++)
+	{
+		if (graph->stored_nodes[i].profile_id == profile_id && !p->is_new[i] &&
+			(heir < 0 || graph->nodes[i].namespace_index < graph->nodes[heir].namespace_index))
+			heir = i;
+	}
+	return heir;
 }
 
-/* List what stewards ruled about these identifiers. */
+/* Read the profile ids that were ever minted for these identifiers. */
 static void
-load_ruling_rows(Partition *p)
+read_minted_ids(Partition *p, const int64 *components, int n)
 {
-	CdpColumn *ids = cdp_column(INT8OID, p->n_nodes);
-	Datum arguments[1];
-	uint64 rows = cdp_run(&count_rulings, NULL, NULL);
+	Datum arguments[1] = {cdp_int64_array(components, n)};
+	uint64 rows = cdp_run(&read_minted, arguments, NULL);
 
-	cdp_done();
-	if (rows == 0)
-		return;
-	for (int i = 0; i < p->n_nodes; i++)
-		cdp_column_add(ids, Int64GetDatum(p->rows[i].identifier_id));
-	arguments[0] = cdp_column_array(ids);
-	rows = cdp_run(&load_rulings, arguments, NULL);
-	p->rulings = palloc(sizeof(CdpRuling) * (Size) (rows + 1));
+	/* each cluster may need one more */
+	p->minted = palloc_extended(sizeof(Minted) * (rows + p->graph.n_nodes + 1), MCXT_ALLOC_HUGE);
 	for (uint64 row = 0; row < rows; row++)
 	{
-		CdpRuling *ruling = &p->rulings[p->n_rulings];
-		bool isnull;
+		int64 identifier_id = cdp_result_int64(row, 2, 0);
+		int node = cdp_graph_node(&p->graph, identifier_id);
 
-		ruling->is_pin = DatumGetBool(cdp_result_datum(row, 1, &isnull));
-		ruling->a = node_of(p, cdp_result_int64(row, 2, 0));
-		ruling->b = node_of(p, cdp_result_int64(row, 3, 0));
-		p->n_rulings += ruling->a >= 0 && ruling->b >= 0;
+		p->minted[p->n_minted++] =
+			(Minted){cdp_result_int64(row, 1, 0), cdp_result_cstring(row, 3), node >= 0 ? node : heir_of(p, identifier_id)};
 	}
 	cdp_done();
 }
@@ -192,172 +117,62 @@ load_ruling_rows(Partition *p)
 static void
 name_clusters(Partition *p)
 {
-	int *strongest = palloc(sizeof(int) * (Size) p->n_nodes);
+	const CdpNode *nodes = p->graph.nodes;
+	int n = p->graph.n_nodes;
+	int64 *name = palloc0(sizeof(int64) * (Size) (n + 1)); /* per node that stands for a cluster */
+	int *strongest = palloc(sizeof(int) * (Size) (n + 1));
 	int64 *minted;
 	int n_nameless = 0;
 
-	p->cluster_profile = palloc0(sizeof(int64) * (Size) p->n_nodes);
-	memset(strongest, -1, sizeof(int) * (Size) p->n_nodes);
-	for (int i = 0; i < p->n_nodes; i++)
+	for (int i = 0; i < p->n_minted; i++)
 	{
-		int c = p->nodes[i].cluster;
-		int64 minted = p->rows[i].minted_profile_id;
+		int64 *known = p->minted[i].node < 0 ? NULL : &name[nodes[p->minted[i].node].cluster];
 
-		if (minted != 0 && (p->cluster_profile[c] == 0 || minted < p->cluster_profile[c]))
-			p->cluster_profile[c] = minted;
-		if (strongest[c] < 0 || p->nodes[i].namespace_index < p->nodes[strongest[c]].namespace_index)
+		if (known != NULL && (*known == 0 || p->minted[i].profile_id < *known))
+			*known = p->minted[i].profile_id;
+	}
+	memset(strongest, -1, sizeof(int) * (Size) (n + 1));
+	for (int i = 0; i < n; i++)
+	{
+		int c = nodes[i].cluster;
+
+		n_nameless += c == i && name[i] == 0;
+		if (strongest[c] < 0 || nodes[i].namespace_index < nodes[strongest[c]].namespace_index)
 			strongest[c] = i;
 	}
-	for (int i = 0; i < p->n_nodes; i++)
-		n_nameless += p->nodes[i].cluster == i && p->cluster_profile[i] == 0;
 	minted = cdp_identity_mint(n_nameless);
-	for (int i = 0, next = 0; i < p->n_nodes; i++)
+	for (int i = 0, next = 0; i < n; i++)
 	{
-		if (p->nodes[i].cluster != i || p->cluster_profile[i] != 0)
+		if (nodes[i].cluster != i || name[i] != 0)
 			continue;
-		p->cluster_profile[i] = minted[next++];
-		p->rows[strongest[i]].minted_profile_id = p->cluster_profile[i];
+		name[i] = minted[next++];
+		p->minted[p->n_minted++] =
+			(Minted){name[i], p->graph.namespaces->items[nodes[strongest[i]].namespace_index].entity, strongest[i]};
 	}
-	for (int i = 0; i < p->n_nodes; i++)
-		p->rows[i].new_profile_id = p->cluster_profile[p->nodes[i].cluster];
+	p->new_profile_id = palloc(sizeof(int64) * (Size) (n + 1));
+	for (int i = 0; i < n; i++)
+		p->new_profile_id[i] = name[nodes[i].cluster];
 }
 
 /* A component is known by its smallest profile id. */
 static void
 name_components(Partition *p)
 {
-	p->component_id = palloc0(sizeof(int64) * (Size) p->n_nodes);
-	for (int i = 0; i < p->n_nodes; i++)
+	p->component_id = palloc0(sizeof(int64) * (Size) (p->graph.n_nodes + 1));
+	for (int i = 0; i < p->graph.n_nodes; i++)
 	{
-		int64 *id = &p->component_id[p->nodes[i].component];
+		int64 *id = &p->component_id[p->graph.nodes[i].component];
 
-		if (*id == 0 || p->rows[i].new_profile_id < *id)
-			*id = p->rows[i].new_profile_id;
+		if (*id == 0 || p->new_profile_id[i] < *id)
+			*id = p->new_profile_id[i];
 	}
-}
-
-/* Store the state of every profile that was ever minted for an identifier of these components. */
-static void
-store_profiles(Partition *p)
-{
-	CdpColumn *ids = cdp_column(INT8OID, 64);
-	CdpColumn *entities = cdp_column(TEXTOID, 64);
-	CdpColumn *components = cdp_column(INT8OID, 64);
-	CdpColumn *disputed = cdp_column(BOOLOID, 64);
-	CdpColumn *into = cdp_column(INT8OID, 64);
-	Datum arguments[5];
-
-	for (int i = 0; i < p->n_nodes; i++)
-	{
-		const Row *row = &p->rows[i];
-		const char *entity = p->namespaces->items[p->nodes[i].namespace_index].entity;
-
-		if (row->minted_profile_id == 0)
-			continue;
-		cdp_column_add(ids, Int64GetDatum(row->minted_profile_id));
-		cdp_column_add_text(entities, entity, strlen(entity));
-		cdp_column_add(components, Int64GetDatum(p->component_id[p->nodes[i].component]));
-		cdp_column_add(disputed, BoolGetDatum(p->nodes[i].is_disputed));
-		if (row->minted_profile_id == row->new_profile_id)
-			cdp_column_add_null(into);
-		else
-			cdp_column_add(into, Int64GetDatum(row->new_profile_id));
-	}
-	arguments[0] = cdp_column_array(ids);
-	arguments[1] = cdp_column_array(entities);
-	arguments[2] = cdp_column_array(components);
-	arguments[3] = cdp_column_array(disputed);
-	arguments[4] = cdp_column_array(into);
-	cdp_run(&write_profiles, arguments, NULL);
-	cdp_done();
-}
-
-/* Is a profile id one that lives on, i.e. some cluster's? */
-static bool
-is_live(HTAB *live, int64 profile_id)
-{
-	return hash_search(live, &profile_id, HASH_FIND, NULL) != NULL;
-}
-
-/* Note in the batch that profiles became one, or one became several; each pair once. */
-static void
-note_batch_move(Partition *p, HTAB *moves, int64 from, int64 to, bool is_merge)
-{
-	CdpBatch *batch = p->batch;
-	int64 key[2] = {from, to};
-	bool found;
-
-	hash_search(moves, key, HASH_ENTER, &found);
-	if (found)
-		return;
-	if (batch->moves == NULL)
-		batch->moves = palloc(sizeof(CdpBatchMove) * 16);
-	else if (batch->n_moves >= 16 && (batch->n_moves & (batch->n_moves - 1)) == 0)
-		batch->moves = repalloc_huge(batch->moves, sizeof(CdpBatchMove) * (Size) batch->n_moves * 2);
-	batch->moves[batch->n_moves].from_profile_id = from;
-	batch->moves[batch->n_moves].to_profile_id = to;
-	batch->moves[batch->n_moves].is_merge = is_merge;
-	batch->n_moves++;
-	if (is_merge)
-		batch->merges++;
-	else
-		batch->splits++;
-}
-
-/* What is to be written of identifiers: rows of cdp.identity to change, rows of history to add. */
-typedef struct Moves
-{
-	CdpColumn *moved[3];   /* identifier, profile, minted profile */
-	CdpColumn *history[4]; /* identifier, from, to, cause */
-	HTAB *live;			   /* profile ids that some cluster has now */
-	HTAB *pairs;		   /* moves noted in the batch */
-} Moves;
-
-static void
-begin_moves(Moves *m, const Partition *p)
-{
-	HASHCTL one = {.keysize = sizeof(int64), .entrysize = sizeof(int64), .hcxt = CurrentMemoryContext};
-	HASHCTL two = {.keysize = sizeof(int64) * 2, .entrysize = sizeof(int64) * 2, .hcxt = CurrentMemoryContext};
-
-	for (int i = 0; i < 3; i++)
-		m->moved[i] = cdp_column(INT8OID, 64);
-	for (int i = 0; i < 4; i++)
-		m->history[i] = cdp_column(i < 3 ? INT8OID : TEXTOID, 64);
-	m->live = hash_create("cdp identity live", Max(16, p->n_nodes), &one, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	m->pairs = hash_create("cdp identity moves", 64, &two, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	for (int i = 0; i < p->n_nodes; i++)
-		hash_search(m->live, &p->rows[i].new_profile_id, HASH_ENTER, NULL);
-}
-
-/* An identifier came, or went to another profile: history, and what the batch has to tell of it. */
-static void
-note_history(Partition *p, Moves *m, const Row *row)
-{
-	const char *cause = "seen";
-
-	if (!row->is_new)
-	{
-		bool is_merge = !is_live(m->live, row->profile_id);
-
-		cause = p->batch->reconsiders ? "ruling" : is_merge ? "merge" : "split";
-		note_batch_move(p, m->pairs, row->profile_id, row->new_profile_id, is_merge);
-		cdp_batch_touch(p->batch, row->profile_id);
-	}
-	cdp_batch_touch(p->batch, row->new_profile_id);
-	cdp_column_add(m->history[0], Int64GetDatum(row->identifier_id));
-	if (row->is_new)
-		cdp_column_add_null(m->history[1]);
-	else
-		cdp_column_add(m->history[1], Int64GetDatum(row->profile_id));
-	cdp_column_add(m->history[2], Int64GetDatum(row->new_profile_id));
-	cdp_column_add_text(m->history[3], cause, strlen(cause));
 }
 
 /* Run a statement with columns as its arguments, unless they are empty. */
 static void
 write_columns(CdpQuery *query, CdpColumn **columns, int n)
 {
-	Datum arguments[4];
+	Datum arguments[6];
 
 	if (columns[0]->n == 0)
 		return;
@@ -367,31 +182,203 @@ write_columns(CdpQuery *query, CdpColumn **columns, int n)
 	cdp_done();
 }
 
-/* Move identifiers whose profile is another now, and write history. */
+/* Columns of the given types, to be filled. */
+static void
+make_columns(CdpColumn **columns, const Oid *types, int n)
+{
+	for (int i = 0; i < n; i++)
+		columns[i] = cdp_column(types[i], 64);
+}
+
+/* Store the state of every profile id that was ever minted for an identifier of these components. */
+static void
+store_profiles(Partition *p)
+{
+	static const Oid types[] = {INT8OID, TEXTOID, INT8OID, INT8OID, BOOLOID, INT8OID};
+	CdpColumn *columns[lengthof(types)];
+
+	make_columns(columns, types, lengthof(types));
+	for (int i = 0; i < p->n_minted; i++)
+	{
+		const Minted *minted = &p->minted[i];
+		const CdpNode *node = minted->node < 0 ? NULL : &p->graph.nodes[minted->node];
+
+		cdp_column_add(columns[0], Int64GetDatum(minted->profile_id));
+		cdp_column_add_text(columns[1], minted->entity, strlen(minted->entity));
+		if (node == NULL)
+			cdp_column_add_null(columns[2]);
+		else
+			cdp_column_add(columns[2], Int64GetDatum(p->graph.stored_nodes[minted->node].identifier_id));
+		cdp_column_add(columns[3], Int64GetDatum(node == NULL ? minted->profile_id : p->component_id[node->component]));
+		cdp_column_add(columns[4], BoolGetDatum(node != NULL && node->is_disputed));
+		if (node == NULL)
+			cdp_column_add(columns[5], Int64GetDatum(0)); /* nobody */
+		else if (minted->profile_id == p->new_profile_id[minted->node])
+			cdp_column_add_null(columns[5]);
+		else
+			cdp_column_add(columns[5], Int64GetDatum(p->new_profile_id[minted->node]));
+	}
+	write_columns(&write_profiles, columns, lengthof(types));
+}
+
+/* Is a profile id one that lives on, i.e. some cluster's? */
+static bool
+is_live(HTAB *live, int64 profile_id)
+{
+	return hash_search(live, &profile_id, HASH_FIND, NULL) != NULL;
+}
+
+/* Add a move to the batch; to 0: nobody. */
+static void
+add_batch_move(CdpBatch *batch, int64 from, int64 to, bool is_merge)
+{
+	if (batch->moves == NULL)
+		batch->moves = palloc(sizeof(CdpBatchMove) * 16);
+	else if (batch->n_moves >= 16 && (batch->n_moves & (batch->n_moves - 1)) == 0)
+		batch->moves = repalloc_huge(batch->moves, sizeof(CdpBatchMove) * (Size) batch->n_moves * 2);
+	batch->moves[batch->n_moves].from_profile_id = from;
+	batch->moves[batch->n_moves].to_profile_id = to;
+	batch->moves[batch->n_moves].is_merge = is_merge;
+	batch->n_moves++;
+}
+
+/* Note in the batch that profiles became one, or one became several; each pair once. */
+static void
+note_batch_move(CdpBatch *batch, HTAB *moves, int64 from, int64 to, bool is_merge)
+{
+	int64 key[2] = {from, to};
+	bool found;
+
+	hash_search(moves, key, HASH_ENTER, &found);
+	if (found)
+		return;
+	add_batch_move(batch, from, to, is_merge);
+	if (is_merge)
+		batch->merges++;
+	else
+		batch->splits++;
+}
+
+/* What is to be written of identifiers: rows of cdp.identity to change, rows of history to add. */
+typedef struct Moves
+{
+	CdpColumn *changed[3]; /* identifier, profile, is it contested */
+	CdpColumn *history[4]; /* identifier, from, to, cause */
+	HTAB *live;			   /* profile ids that some cluster has now */
+	HTAB *pairs;		   /* moves noted in the batch */
+} Moves;
+
+static void
+begin_moves(Moves *m, const Partition *p)
+{
+	static const Oid changed[] = {INT8OID, INT8OID, BOOLOID};
+	static const Oid history[] = {INT8OID, INT8OID, INT8OID, TEXTOID};
+	HASHCTL one = {.keysize = sizeof(int64), .entrysize = sizeof(int64), .hcxt = CurrentMemoryContext};
+	HASHCTL two = {.keysize = sizeof(int64) * 2, .entrysize = sizeof(int64) * 2, .hcxt = CurrentMemoryContext};
+
+	make_columns(m->changed, changed, lengthof(changed));
+	make_columns(m->history, history, lengthof(history));
+	m->live = hash_create("cdp identity live", Max(16, p->graph.n_nodes), &one, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	m->pairs = hash_create("cdp identity moves", 64, &two, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	for (int i = 0; i < p->graph.n_nodes; i++)
+		hash_search(m->live, &p->new_profile_id[i], HASH_ENTER, NULL);
+}
+
+/* Add a row of history; profile 0: none. */
+static void
+add_history(Moves *m, int64 identifier_id, int64 from, int64 to, const char *cause)
+{
+	cdp_column_add(m->history[0], Int64GetDatum(identifier_id));
+	if (from == 0)
+		cdp_column_add_null(m->history[1]);
+	else
+		cdp_column_add(m->history[1], Int64GetDatum(from));
+	if (to == 0)
+		cdp_column_add_null(m->history[2]);
+	else
+		cdp_column_add(m->history[2], Int64GetDatum(to));
+	cdp_column_add_text(m->history[3], cause, strlen(cause));
+}
+
+/* An identifier came, or went to another profile: history, and what the batch has to tell of it. */
+static void
+note_move(Partition *p, Moves *m, int node)
+{
+	int64 from = p->graph.stored_nodes[node].profile_id;
+	int64 to = p->new_profile_id[node];
+	const char *cause = "seen";
+
+	cdp_batch_touch(p->batch, to);
+	if (!p->is_new[node])
+	{
+		bool is_merge = !is_live(m->live, from);
+
+		cause = p->batch->cause != NULL ? p->batch->cause : is_merge ? "merge" : "split";
+		note_batch_move(p->batch, m->pairs, from, to, is_merge);
+		cdp_batch_touch(p->batch, from);
+	}
+	add_history(m, p->graph.stored_nodes[node].identifier_id, p->is_new[node] ? 0 : from, to, cause);
+}
+
+/* Note that a device became contested, or is no longer. */
+static void
+note_recontested(CdpBatch *batch, int64 identifier_id)
+{
+	if (batch->recontested == NULL)
+		batch->recontested = palloc(sizeof(int64) * 16);
+	else if (batch->n_recontested >= 16 && (batch->n_recontested & (batch->n_recontested - 1)) == 0)
+		batch->recontested = repalloc_huge(batch->recontested, sizeof(int64) * (Size) batch->n_recontested * 2);
+	batch->recontested[batch->n_recontested++] = identifier_id;
+}
+
+/* Forget the identifiers that are gone. */
+static void
+forget(Partition *p, Moves *m)
+{
+	CdpColumn *ids = cdp_column(INT8OID, 64);
+
+	for (int i = 0; i < p->graph.n_gone; i++)
+	{
+		const CdpStoredNode *gone = &p->graph.gone[i];
+
+		cdp_column_add(ids, Int64GetDatum(gone->identifier_id));
+		add_history(m, gone->identifier_id, gone->profile_id, 0, p->batch->cause != NULL ? p->batch->cause : "ruling");
+		cdp_batch_touch(p->batch, gone->profile_id);
+	}
+	for (int i = 0; i < p->n_minted; i++)
+	{
+		if (p->minted[i].node < 0)
+			add_batch_move(p->batch, p->minted[i].profile_id, 0, false);
+	}
+	write_columns(&forget_identifiers, &ids, 1);
+}
+
+/* Store what changed of identifiers, and write history. */
 static void
 store_identifiers(Partition *p)
 {
 	Moves m;
 
 	begin_moves(&m, p);
-	for (int i = 0; i < p->n_nodes; i++)
+	for (int i = 0; i < p->graph.n_nodes; i++)
 	{
-		const Row *row = &p->rows[i];
-		bool is_moved = row->profile_id != row->new_profile_id;
+		const CdpStoredNode *stored = &p->graph.stored_nodes[i];
+		bool is_contested = p->graph.nodes[i].is_contested;
+		bool is_moved = stored->profile_id != p->new_profile_id[i];
 
-		if (is_moved || row->minted_profile_id != row->stored_minted_profile_id)
+		if (is_moved || is_contested != stored->is_contested)
 		{
-			cdp_column_add(m.moved[0], Int64GetDatum(row->identifier_id));
-			cdp_column_add(m.moved[1], Int64GetDatum(row->new_profile_id));
-			if (row->minted_profile_id != 0)
-				cdp_column_add(m.moved[2], Int64GetDatum(row->minted_profile_id));
-			else
-				cdp_column_add_null(m.moved[2]);
+			cdp_column_add(m.changed[0], Int64GetDatum(stored->identifier_id));
+			cdp_column_add(m.changed[1], Int64GetDatum(p->new_profile_id[i]));
+			cdp_column_add(m.changed[2], BoolGetDatum(is_contested));
 		}
-		if (is_moved || row->is_new)
-			note_history(p, &m, row);
+		if (is_contested != stored->is_contested)
+			note_recontested(p->batch, stored->identifier_id);
+		if (is_moved || p->is_new[i])
+			note_move(p, &m, i);
 	}
-	write_columns(&move_identifiers, m.moved, 3);
+	forget(p, &m);
+	write_columns(&move_identifiers, m.changed, 3);
 	write_columns(&note_moves, m.history, 4);
 }
 
@@ -405,51 +392,51 @@ is_same(const char *a, const char *b)
 static void
 store_judgements(Partition *p)
 {
-	Oid types[] = {INT8OID, INT8OID, TEXTOID, TEXTOID};
+	static const Oid types[] = {INT8OID, INT8OID, TEXTOID, TEXTOID};
 	CdpColumn *columns[lengthof(types)];
 
-	for (int i = 0; i < (int) lengthof(types); i++)
-		columns[i] = cdp_column(types[i], 64);
-	for (int i = 0; i < p->n_links; i++)
+	make_columns(columns, types, lengthof(types));
+	for (int i = 0; i < p->graph.n_links; i++)
 	{
-		const CdpGraphLink *link = &p->links[i];
+		const CdpGraphLink *link = &p->graph.links[i];
+		const CdpStoredLink *stored = &p->graph.stored_links[i];
 		const char *status = cdp_link_status_names[link->status];
 
-		if (is_same(p->old_status[i], status) && is_same(p->old_reason[i], link->reason))
+		if (is_same(stored->status, status) && is_same(stored->reason, link->reason))
 			continue;
-		cdp_column_add(columns[0], Int64GetDatum(p->rows[link->a].identifier_id));
-		cdp_column_add(columns[1], Int64GetDatum(p->rows[link->b].identifier_id));
+		cdp_column_add(columns[0], Int64GetDatum(p->graph.stored_nodes[link->a].identifier_id));
+		cdp_column_add(columns[1], Int64GetDatum(p->graph.stored_nodes[link->b].identifier_id));
 		cdp_column_add_text(columns[2], status, strlen(status));
 		cdp_column_add_text(columns[3], link->reason, link->reason == NULL ? 0 : strlen(link->reason));
 	}
 	write_columns(&judge_links, columns, lengthof(types));
 }
 
-/* Tell the batch's identifiers their profiles. */
+/* Tell the batch's identifiers their profiles, and which devices are contested. */
 static void
 inform_batch(Partition *p)
 {
 	for (int i = 0; i < p->batch->n_identifiers; i++)
 	{
 		CdpBatchIdentifier *id = &p->batch->identifiers[i];
-		int node = node_of(p, id->identifier_id);
+		int node = cdp_graph_node(&p->graph, id->identifier_id);
 
-		if (node >= 0)
-			id->profile_id = p->rows[node].new_profile_id;
+		if (node < 0)
+			continue;
+		id->profile_id = p->new_profile_id[node];
+		id->is_contested = p->graph.nodes[node].is_contested;
 	}
 }
 
 void
 cdp_component_resolve(CdpBatch *batch, const int64 *components, int n)
 {
-	Partition p = {.batch = batch, .namespaces = batch->namespaces};
+	Partition p = {.batch = batch};
 
-	load_node_rows(&p, components, n);
-	if (p.n_nodes == 0)
-		return;
-	load_link_rows(&p);
-	load_ruling_rows(&p);
-	cdp_resolve(p.namespaces, p.nodes, p.n_nodes, p.links, p.n_links, p.rulings, p.n_rulings);
+	cdp_graph_load(&p.graph, batch->namespaces, components, n);
+	cdp_graph_resolve(&p.graph);
+	mark_new(&p);
+	read_minted_ids(&p, components, n);
 	name_clusters(&p);
 	name_components(&p);
 	store_profiles(&p);

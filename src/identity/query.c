@@ -102,21 +102,15 @@ check_memory(const Receiver *r, Size more)
 						 "then none is kept.")));
 }
 
-/* The number of a value; made if it is new. */
-static inline uint32
-number_of(CdpNodeTable *table, Datum value, bool *is_new)
-{
-	return cdp_node_table_find(table, cdp_node_table_key(table, value), value, is_new);
-}
-
 /* The node of an identifier; made if it is new. */
 static uint32
 node_of(Receiver *r, const CdpMention *mention)
 {
 	const CdpNamespace *ns = &r->rules.namespaces->items[mention->namespace_index];
 	CdpIdentifier *id = cdp_identifier_make(ns->name, strlen(ns->name), mention->value, mention->value_length);
+	Datum value = PointerGetDatum(id);
 	bool is_new;
-	uint32 i = number_of(&r->identifiers, PointerGetDatum(id), &is_new);
+	uint32 i = cdp_node_table_find_one(&r->identifiers, value, &is_new);
 	CdpNode *node;
 
 	if (!is_new)
@@ -139,8 +133,9 @@ node_of(Receiver *r, const CdpMention *mention)
 static CdpGraphLink *
 link_of(Receiver *r, uint32 a, uint32 b)
 {
+	uint64 key = ((uint64) a << 32) | b;
 	bool is_new;
-	uint32 i = number_of(&r->pairs, ((Datum) a << 32) | b, &is_new);
+	uint32 i = cdp_node_table_find_one(&r->pairs, (Datum) key, &is_new);
 
 	if (!is_new)
 		return &r->links[i];
@@ -269,11 +264,10 @@ is_repeat(Receiver *r, CdpJsonValue message)
 static void
 see_message(Receiver *r, CdpJsonValue json, CdpJsonValue envelope, TimestampTz at)
 {
-	CdpMessage message = {.json = json, .envelope = envelope};
+	CdpPayload payload = {.phone_region = r->rules.phone_region};
+	CdpMessage message = {.payload = &payload, .json = json, .envelope = envelope};
 	CdpJsonValue type = cdp_json_member(json, "type");
 	int type_number = -1;
-	bool is_present;
-	int n;
 
 	CHECK_FOR_INTERRUPTS();
 	if (!cdp_json_is(json, CDP_JSON_OBJECT))
@@ -288,12 +282,12 @@ see_message(Receiver *r, CdpJsonValue json, CdpJsonValue envelope, TimestampTz a
 	}
 	/* of a message of no known type only the paths count that hold for any */
 	message.type = type_number >= 0 ? (CdpMessageType) type_number : CDP_MESSAGE_TYPES;
-	n = cdp_identifier_extract(r->rules.namespaces, &message, r->found, &is_present);
-	if (n == CDP_MAX_IDENTIFIERS)
+	cdp_identifier_extract(r->rules.namespaces, &message, r->found);
+	if (message.n_mentions == CDP_MAX_IDENTIFIERS)
 		refuse(r, ERRCODE_PROGRAM_LIMIT_EXCEEDED,
 			   psprintf("the message has %d identifiers or more", CDP_MAX_IDENTIFIERS), "Leave such messages out.");
-	if (n > 0 && !is_repeat(r, json))
-		see_star(r, n, r->has_times ? at : message_time(r, json));
+	if (message.n_mentions > 0 && !is_repeat(r, json))
+		see_star(r, message.n_mentions, r->has_times ? at : message_time(r, json));
 	if ((++r->n_messages & 0x3FF) == 0)
 		check_memory(r, 0);
 }
@@ -447,7 +441,8 @@ put_nodes(const Receiver *r, uint32 n, ReturnSetInfo *result)
 	}
 	for (uint32 i = 0; i < n; i++)
 	{
-		Datum values[3] = {r->identifiers.values[i], r->identifiers.values[strongest[r->nodes[i].cluster]],
+		Datum values[3] = {r->identifiers.values[i],
+						   r->identifiers.values[strongest[r->nodes[i].cluster]],
 						   BoolGetDatum(r->nodes[i].is_contested)};
 		bool nulls[3] = {false};
 

@@ -28,12 +28,12 @@ CDP_QUERY(read_profile,
 		  "SELECT l.identifier_a, l.identifier_b, l.status FROM cdp.identity i "
 		  "JOIN cdp.link l ON l.identifier_a = i.identifier_id "
 		  "JOIN cdp.identity j ON j.identifier_id = l.identifier_b AND j.profile_id = i.profile_id "
-		  "WHERE i.profile_id = $1 AND l.status <> 'rejected'",
+		  "WHERE i.profile_id = $1 AND l.status IN ('accepted', 'redundant')",
 		  "int8");
 CDP_QUERY(read_component,
 		  "SELECT l.identifier_a, l.identifier_b, l.status FROM cdp.profile p "
 		  "JOIN cdp.identity i ON i.profile_id = p.profile_id JOIN cdp.link l ON l.identifier_a = i.identifier_id "
-		  "WHERE p.component_id = $1",
+		  "WHERE p.component_id = $1 AND l.status NOT IN ('retracted', 'related')",
 		  "int8");
 CDP_QUERY(read_link,
 		  "SELECT x.namespace, x.value, y.namespace, y.value, l.first_seen_at, l.last_seen_at, l.event_count "

@@ -26,3 +26,12 @@ cdp_union_find_grow(CdpUnionFind *sets)
 	sets->capacity = Min(wanted, PG_UINT32_MAX);
 	sets->parent = repalloc_huge(sets->parent, sizeof(uint32) * (Size) sets->capacity);
 }
+
+void
+cdp_union_find_join_pairs(CdpUnionFind *sets, const uint32 *pairs, int n)
+{
+	for (int i = 0; i < n * 2; i++)
+		__builtin_prefetch(&sets->parent[pairs[i]], 1);
+	for (int i = 0; i < n; i++)
+		cdp_union_find_join(sets, pairs[i * 2], pairs[i * 2 + 1]);
+}

@@ -64,4 +64,7 @@ cdp_union_find_join(CdpUnionFind *sets, uint32 a, uint32 b)
 		sets->parent[a] = b;
 }
 
+/* Join n pairs, which stand one behind the other. Many at once, so that their memory comes near together. */
+extern void cdp_union_find_join_pairs(CdpUnionFind *sets, const uint32 *pairs, int n);
+
 #endif

@@ -51,6 +51,7 @@ static const Stage stages[] = {
 	{"deduplicate", cdp_event_deduplicate}, /* each message id once */
 	{"identify", cdp_identity_identify},	/* identifiers found or made */
 	{"resolve", cdp_identity_resolve},		/* links; who is who */
+	{"anchor", cdp_identity_anchor},		/* whose message it is, also on a shared device */
 	{"store", cdp_event_store},				/* the event log */
 	{"consent", cdp_consent_collect},		/* what people allow */
 	{"fold", cdp_profile_fold},				/* what is known of them */
@@ -71,12 +72,15 @@ walk(CdpBatch *batch, int first_stage)
 
 	if (cdp_log_stage_times)
 		initStringInfo(&times);
+	cdp_namespaces_hold(false);
 	batch->namespaces = cdp_namespaces_load();
 	for (int i = first_stage; i < (int) lengthof(stages); i++)
 	{
 		instr_time start, end;
 
 		CHECK_FOR_INTERRUPTS();
+		if (batch->cause != NULL)
+			cdp_show_progress(psprintf("%s %d identifiers", stages[i].name, batch->n_identifiers));
 		INSTR_TIME_SET_CURRENT(start);
 		stages[i].run(batch);
 		INSTR_TIME_SET_CURRENT(end);
@@ -118,8 +122,11 @@ typedef struct Delivery
 	char *text;
 	char *source;
 	TimestampTz received_at;
+	const char *cause; /* of cdp.reconsider() */
 	const int64 *identifier_ids;
 	int n_identifiers;
+	const int64 *rederived;
+	int n_rederived;
 } Delivery;
 
 /* Fill a batch with what was delivered; returns the stage at which it begins. */
@@ -131,19 +138,32 @@ deliver(CdpBatch *batch, const Delivery *delivery)
 		cdp_event_take(batch, delivery->text, strlen(delivery->text), delivery->source, delivery->received_at);
 		return stage_of(cdp_event_parse);
 	}
-	if (delivery->identifier_ids == NULL)
+	if (delivery->cause == NULL)
 		return stage_of(cdp_event_claim);
-	batch->reconsiders = true;
+	batch->cause = delivery->cause;
+	batch->rederived = delivery->rederived;
+	batch->n_rederived = delivery->n_rederived;
 	batch->n_identifiers = delivery->n_identifiers;
 	batch->identifiers =
 		MemoryContextAllocZero(batch->context, sizeof(CdpBatchIdentifier) * (delivery->n_identifiers + 1));
 	for (int i = 0; i < delivery->n_identifiers; i++)
+	{
 		batch->identifiers[i].identifier_id = delivery->identifier_ids[i];
+		batch->identifiers[i].fragment = -1;
+	}
 	return stage_of(cdp_identity_resolve);
 }
 
+/* Was it only that another session stood in the way? */
+static bool
+may_try_again(int sqlerrcode)
+{
+	return sqlerrcode == ERRCODE_T_R_DEADLOCK_DETECTED ||
+		   (sqlerrcode == ERRCODE_T_R_SERIALIZATION_FAILURE && !IsolationUsesXactSnapshot());
+}
+
 /*
- * Walk a new batch in a subtransaction; NULL when that ended in a deadlock.
+ * Walk a new batch in a subtransaction; NULL when another session stood in the way.
  *
  * One call takes its locks in the order that all keep.  A transaction of several calls begins the order again with
  * each of them, so two such transactions can wait for each other, and whoever PostgreSQL picks to give way, also a
@@ -177,7 +197,7 @@ try_walk(int max, const Delivery *delivery, bool is_last_try)
 			RollbackAndReleaseCurrentSubTransaction();
 		MemoryContextSwitchTo(caller);
 		CurrentResourceOwner = owner;
-		if (is_last_try || error->sqlerrcode != ERRCODE_T_R_DEADLOCK_DETECTED)
+		if (is_last_try || !may_try_again(error->sqlerrcode))
 			ReThrowError(error);
 		batch = NULL;
 	}
@@ -351,29 +371,41 @@ cdp_ingest(PG_FUNCTION_ARGS)
 	PG_RETURN_DATUM(HeapTupleGetDatum(make_row(fcinfo, values, nulls)));
 }
 
-/* cdp.reconsider(identifier_ids): the corridor from 'resolve' on, with no message. */
+/* The elements of a bigint[] that are not null, sorted, each once. */
+static const int64 *
+read_ids(ArrayType *array, int *n)
+{
+	Datum *elements;
+	bool *nulls;
+	int64 *ids;
+	int n_elements;
+	int n_ids = 0;
+
+	deconstruct_array(array, INT8OID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE, &elements, &nulls, &n_elements);
+	ids = palloc(sizeof(int64) * ((Size) n_elements + 1));
+	for (int i = 0; i < n_elements; i++)
+	{
+		if (!nulls[i])
+			ids[n_ids++] = DatumGetInt64(elements[i]);
+	}
+	*n = cdp_sort_distinct(ids, n_ids);
+	return ids;
+}
+
+/* cdp.reconsider(identifier_ids, cause, rederived): the corridor from 'resolve' on, with no message. */
 Datum
 cdp_reconsider(PG_FUNCTION_ARGS)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	Delivery delivery = {NULL};
 	CdpBatch *batch;
-	Datum *elements;
-	int64 *ids;
-	bool *nulls;
-	int n;
 	Datum values[4];
 	bool is_null[4] = {false};
 
 	check_ready();
-	deconstruct_array(PG_GETARG_ARRAYTYPE_P(0), INT8OID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE, &elements, &nulls, &n);
-	ids = palloc(sizeof(int64) * (n + 1));
-	for (int i = 0; i < n; i++)
-	{
-		if (!nulls[i])
-			ids[delivery.n_identifiers++] = DatumGetInt64(elements[i]);
-	}
-	delivery.identifier_ids = ids;
+	delivery.identifier_ids = read_ids(PG_GETARG_ARRAYTYPE_P(0), &delivery.n_identifiers);
+	delivery.cause = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	delivery.rederived = read_ids(PG_GETARG_ARRAYTYPE_P(2), &delivery.n_rederived);
 	SPI_connect();
 	batch = try_walk(1, &delivery, true);
 	values[0] = Int64GetDatum(batch->merges);

@@ -12,40 +12,44 @@
 #include "catalog/pg_type.h"
 
 CDP_QUERY(write_fragments,
-		  "INSERT INTO cdp.fragment AS f (identifier_id, traits, consents, first_seen_at, last_seen_at, event_count) "
-		  "SELECT * FROM unnest($1, $2, $3, $4, $5, $6) AS k (id, t, c, a, z, n) ORDER BY id "
-		  "ON CONFLICT (identifier_id) DO UPDATE SET "
+		  "INSERT INTO cdp.fragment AS f (anchor_id, identifier_id, traits, consents, first_seen_at, last_seen_at, "
+		  "event_count) SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7) AS k (o, id, t, c, a, z, n) ORDER BY o, id "
+		  "ON CONFLICT (anchor_id, identifier_id) DO UPDATE SET "
 		  "traits = coalesce(cdp.merge(f.traits, excluded.traits), f.traits, excluded.traits), "
 		  "consents = coalesce(cdp.merge(f.consents, excluded.consents), f.consents, excluded.consents), "
 		  "first_seen_at = least(f.first_seen_at, excluded.first_seen_at), "
 		  "last_seen_at = greatest(f.last_seen_at, excluded.last_seen_at), "
 		  "event_count = f.event_count + excluded.event_count",
-		  "int8[],cdp.traits[],cdp.consent_state[],timestamptz[],timestamptz[],int8[]");
+		  "int8[],int8[],cdp.traits[],cdp.consent_state[],timestamptz[],timestamptz[],int8[]");
+CDP_QUERY(refold_fragments, "SELECT * FROM cdp.refold($1)", "int8[]");
 CDP_QUERY(fold_profiles,
 		  "UPDATE cdp.profile p SET traits = n.traits, consents = n.consents, first_seen_at = n.first_seen_at, "
 		  "last_seen_at = n.last_seen_at, event_count = n.event_count FROM ("
 		  "SELECT t.id, cdp.merge_traits(f.traits) AS traits, cdp.merge_consents(f.consents) AS consents, "
 		  "min(f.first_seen_at) AS first_seen_at, max(f.last_seen_at) AS last_seen_at, "
 		  "coalesce(sum(f.event_count), 0)::int8 AS event_count FROM unnest($1) AS t (id) "
-		  "LEFT JOIN cdp.identity i ON i.profile_id = t.id LEFT JOIN cdp.fragment f ON f.identifier_id = i.identifier_id "
+		  "LEFT JOIN cdp.identity i ON i.profile_id = t.id LEFT JOIN cdp.fragment f ON f.anchor_id = i.identifier_id "
 		  "GROUP BY t.id) n JOIN cdp.profile o ON o.profile_id = n.id WHERE p.profile_id = n.id "
 		  "RETURNING p.profile_id, p.merged_into IS NULL AND (o.event_count = 0 OR "
 		  "NOT coalesce(cdp.is_same(o.traits, p.traits), o.traits IS NULL AND p.traits IS NULL) OR "
 		  "NOT coalesce(cdp.is_same(o.consents, p.consents), o.consents IS NULL AND p.consents IS NULL))",
 		  "int8[]");
 
-/* To whom do a message's traits belong? Of identify to its anchor, of group to the account; -1: it says none. */
+/*
+ * The fragment that a message's traits belong to: of identify the one of its anchor, of group the account's own;
+ * -1: it says none.
+ */
 static int
-owner_of_traits(const CdpBatch *batch, const CdpMessage *m)
+fragment_of_traits(CdpBatch *batch, const CdpMessage *m)
 {
 	if (m->type == CDP_IDENTIFY)
-		return m->anchor;
+		return m->fragment;
 	for (int i = 0; m->type == CDP_GROUP && i < m->n_mentions; i++)
 	{
 		const CdpMention *mention = &batch->mentions[m->first_mention + i];
 
 		if (!batch->namespaces->items[mention->namespace_index].is_person_entity)
-			return mention->identifier;
+			return cdp_batch_own_fragment(batch, mention->identifier);
 	}
 	return -1;
 }
@@ -59,11 +63,17 @@ gather_traits(CdpBatch *batch, CdpGatherer *gatherer)
 	for (int i = 0; i < batch->n_messages; i++)
 	{
 		const CdpMessage *m = &batch->messages[i];
-		int owner = owner_of_traits(batch, m);
-		JsonbContainer *traits = owner < 0 ? NULL : cdp_jsonb_object(m->document, path, 1);
+		JsonbContainer *traits = NULL;
 
+		if (m->type == CDP_IDENTIFY || m->type == CDP_GROUP)
+			traits = cdp_jsonb_object(m->document, path, 1);
 		if (traits != NULL)
-			cdp_gather_object(gatherer, owner, traits, m->occurred_at, m->payload->source_rank);
+		{
+			int fragment = fragment_of_traits(batch, m);
+
+			if (fragment >= 0)
+				cdp_gather_object(gatherer, fragment, traits, m->occurred_at, m->payload->source_rank);
+		}
 	}
 }
 
@@ -72,26 +82,26 @@ take_traits(void *arg, int key, CdpStamped *map)
 {
 	CdpBatch *batch = arg;
 
-	batch->identifiers[key].traits = map;
+	batch->fragments[key].traits = map;
 }
 
-/* Count the events anchored to each identifier. */
+/* Count the events of each fragment. */
 static void
 count_events(CdpBatch *batch)
 {
 	for (int i = 0; i < batch->n_messages; i++)
 	{
 		const CdpMessage *m = &batch->messages[i];
-		CdpBatchIdentifier *id;
+		CdpBatchFragment *fragment;
 
-		if (m->anchor < 0)
+		if (m->fragment < 0)
 			continue;
-		id = &batch->identifiers[m->anchor];
-		if (id->anchored_count == 0 || m->occurred_at < id->first_anchored_at)
-			id->first_anchored_at = m->occurred_at;
-		if (id->anchored_count == 0 || m->occurred_at > id->last_anchored_at)
-			id->last_anchored_at = m->occurred_at;
-		id->anchored_count++;
+		fragment = &batch->fragments[m->fragment];
+		if (fragment->event_count == 0 || m->occurred_at < fragment->first_seen_at)
+			fragment->first_seen_at = m->occurred_at;
+		if (fragment->event_count == 0 || m->occurred_at > fragment->last_seen_at)
+			fragment->last_seen_at = m->occurred_at;
+		fragment->event_count++;
 	}
 }
 
@@ -116,30 +126,44 @@ add_time(CdpColumn *column, TimestampTz at, bool is_known)
 static void
 store_fragments(CdpBatch *batch)
 {
-	Oid types[] = {INT8OID, cdp_type_oid("traits"), cdp_type_oid("consent_state"), TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID};
+	Oid types[] = {INT8OID, INT8OID, cdp_type_oid("traits"), cdp_type_oid("consent_state"), TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID};
 	CdpColumn *columns[lengthof(types)];
 	Datum arguments[lengthof(types)];
 
 	for (int i = 0; i < (int) lengthof(types); i++)
-		columns[i] = cdp_column(types[i], batch->n_identifiers);
-	for (int i = 0; i < batch->n_identifiers; i++)
+		columns[i] = cdp_column(types[i], batch->n_fragments);
+	for (int i = 0; i < batch->n_fragments; i++)
 	{
-		const CdpBatchIdentifier *id = &batch->identifiers[i];
+		const CdpBatchFragment *fragment = &batch->fragments[i];
 
-		if (id->anchored_count == 0 && id->traits == NULL && id->consents == NULL)
+		if (fragment->is_refolded ||
+			(fragment->event_count == 0 && fragment->traits == NULL && fragment->consents == NULL))
 			continue;
-		cdp_column_add(columns[0], Int64GetDatum(id->identifier_id));
-		add_map(columns[1], id->traits);
-		add_map(columns[2], id->consents);
-		add_time(columns[3], id->first_anchored_at, id->anchored_count > 0);
-		add_time(columns[4], id->last_anchored_at, id->anchored_count > 0);
-		cdp_column_add(columns[5], Int64GetDatum(id->anchored_count));
+		cdp_column_add(columns[0], Int64GetDatum(fragment->anchor_id));
+		cdp_column_add(columns[1], Int64GetDatum(fragment->identifier_id));
+		add_map(columns[2], fragment->traits);
+		add_map(columns[3], fragment->consents);
+		add_time(columns[4], fragment->first_seen_at, fragment->event_count > 0);
+		add_time(columns[5], fragment->last_seen_at, fragment->event_count > 0);
+		cdp_column_add(columns[6], Int64GetDatum(fragment->event_count));
 	}
 	if (columns[0]->n == 0)
 		return;
 	for (int i = 0; i < (int) lengthof(types); i++)
 		arguments[i] = cdp_column_array(columns[i]);
 	cdp_run(&write_fragments, arguments, NULL);
+	cdp_done();
+}
+
+/* Fold all events of some identifiers again: their anchors are others now, or other events are theirs. */
+static void
+refold(CdpBatch *batch)
+{
+	Datum ids = cdp_int64_array(batch->refolded, batch->n_refolded);
+	uint64 n = cdp_run(&refold_fragments, &ids, NULL);
+
+	for (uint64 row = 0; row < n; row++)
+		cdp_batch_touch(batch, cdp_result_int64(row, 1, 0));
 	cdp_done();
 }
 
@@ -154,6 +178,8 @@ note_changed(CdpBatch *batch, int64 *changed, int n)
 	}
 	for (int i = 0; i < batch->n_moves; i++)
 	{
+		if (batch->moves[i].to_profile_id == 0)
+			continue;
 		changed[n++] = batch->moves[i].to_profile_id;
 		if (!batch->moves[i].is_merge)
 			changed[n++] = batch->moves[i].from_profile_id;
@@ -194,6 +220,9 @@ cdp_profile_fold(CdpBatch *batch)
 	cdp_gather_build(&gatherer, cdp_stamped_tie_bytes, take_traits, batch);
 	count_events(batch);
 	store_fragments(batch);
+	if (batch->n_refolded > 0)
+		refold(batch);
+	batch->n_profiles = cdp_sort_distinct(batch->profiles, batch->n_profiles);
 	if (batch->n_profiles > 0)
 		fold(batch);
 	MemoryContextSwitchTo(old);

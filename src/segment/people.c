@@ -28,9 +28,11 @@ CDP_QUERY(
 	read_events,
 	"SELECT k.id, e.name, pg_catalog.array_agg(e.occurred_at ORDER BY e.occurred_at)"
 	" FROM unnest($1) AS k (id)"
-	" CROSS JOIN LATERAL (SELECT l.identifier_id FROM cdp.identity l WHERE l.profile_id = k.id OFFSET 0) i"
+	" CROSS JOIN LATERAL (SELECT l.* FROM cdp.tenure l WHERE l.profile_id = k.id OFFSET 0) t"
 	" CROSS JOIN LATERAL (SELECT l.name, l.occurred_at FROM cdp.event l"
-	" WHERE l.identifier_id = i.identifier_id AND l.name = ANY ($2) OFFSET 0) e"
+	" WHERE l.identifier_id = t.identifier_id AND l.occurred_at BETWEEN t.starts_at AND t.ends_at"
+	" AND (l.occurred_at, l.message_id COLLATE \"C\") >= (t.starts_at, t.starts_with)"
+	" AND (l.occurred_at, l.message_id COLLATE \"C\") < (t.ends_at, t.ends_with) AND l.name = ANY ($2) OFFSET 0) e"
 	" GROUP BY k.id, e.name ORDER BY k.id, e.name COLLATE \"C\"",
 	"int8[],text[]");
 CDP_QUERY(read_memberships,

