@@ -41,7 +41,7 @@ def random_ways(r, rules, events):
         ways["together"] = together(r, order())
     if r.random() < 0.1:
         ways["sessions"] = [("calls", [m]) for m in order()]
-    if r.random() < 0.5:
+    if r.random() < 0.4:
         rulings = random_rulings(r, rules, events)
         for way in ways:
             if way == "sessions":
