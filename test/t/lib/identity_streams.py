@@ -66,18 +66,18 @@ def plain_stream(oracle, r):
     if r.random() < 0.7:
         return [[m, t * SECOND, [tuple(n) for n in ids]] for m, t, ids in oracle.random_stream(r)[1]]
     pool = [(n, f"{n[0]}{i}") for n, k in (("user_id", 4), ("email", 5), ("phone", 3), ("device_id", 3), ("anonymous_id", 6)) for i in range(k)]
-    return named(r, [(r.randrange(r.choice([3, 12])) * SECOND, r.sample(pool, r.choice([1, 2, 2, 2, 3, 4]))) for _ in range(r.randrange(8, 40))])
+    return named(r, [(r.randrange(r.choice([3, 12])) * SECOND, r.sample(pool, r.choice([1, 2, 2, 2, 3, 4]))) for _ in range(r.randrange(8, 30))])
 
 
 def dense(r):
     """A few of everybody, all with all."""
     pool = [(n, f"{n[0]}{i}") for n in ("user_id", "customer_id", "member_id", "email", "phone", "device_id", "anonymous_id") for i in range(r.choice([1, 2, 3, 4]))]
-    return [(r.randrange(30), r.sample(pool, r.choice([1, 2, 2, 2, 3, 4]))) for _ in range(r.randrange(6, 40))]
+    return [(r.randrange(30), r.sample(pool, r.choice([1, 2, 2, 2, 3, 4]))) for _ in range(r.randrange(6, 30))]
 
 
 def chain(r):
     """Devices known by each other in a row, with people here and there."""
-    n = r.choice([5, 10, 20, 50])
+    n = r.choice([4, 5, 6, 10, 20, 50])
     devices = [(r.choice(["device_id", "anonymous_id"]), f"d{i}") for i in range(n)]
     happenings = [(r.randrange(60), [devices[i], devices[i + 1]]) for i in range(n - 1)]
     for i in range(r.choice([1, 2, 2, 3, 5])):
