@@ -163,12 +163,12 @@ BEGIN
 	PERFORM cdp.require_init();
 	PERFORM cdp.require_reason(reason);
 	ends := cdp.order_ends(a, b);
+	-- one ruling at a time: each is checked against the others
+	LOCK TABLE cdp.ruling IN SHARE ROW EXCLUSIVE MODE;
 	-- who is not known yet has no profile that could be locked: somebody may just be seeing both
 	IF (SELECT count(*) FROM unnest(ends) e JOIN cdp.identity i ON i.namespace = cdp.namespace(e) AND i.value = cdp.value(e)) < 2 THEN
 		PERFORM cdp.hold_rules();
 	END IF;
-	-- one ruling at a time: each is checked against the others
-	LOCK TABLE cdp.ruling IN SHARE ROW EXCLUSIVE MODE;
 	SELECT r.* INTO other FROM cdp.ruling r WHERE r.a = ends[1] AND r.b = ends[2] AND r.undone_at IS NULL
 		AND (r.kind = rule.kind OR 'pin' IN (r.kind, rule.kind)) ORDER BY r.kind = rule.kind DESC LIMIT 1;
 	IF other.kind = rule.kind THEN
@@ -239,9 +239,10 @@ DECLARE
 BEGIN
 	PERFORM cdp.require_init();
 	PERFORM cdp.require_reason(reason);
+	-- first the rulings, then the rules, then people: everywhere in this order
+	LOCK TABLE cdp.ruling IN SHARE ROW EXCLUSIVE MODE;
 	PERFORM cdp.hold_rules();
 	normal := cdp.normalize(identifier);
-	LOCK TABLE cdp.ruling IN SHARE ROW EXCLUSIVE MODE;
 	SELECT r.ruling_id INTO other FROM cdp.ruling r
 	WHERE r.kind = 'retract' AND r.a = normal AND r.b IS NULL AND r.undone_at IS NULL;
 	IF FOUND THEN
@@ -327,7 +328,7 @@ BEGIN
 	END LOOP;
 	IF n = 0 THEN
 		RAISE EXCEPTION 'there is no event of that message id' USING ERRCODE = 'undefined_object',
-			HINT = 'See the view cdp.events; an identifier is given as a value of type cdp.identifier: cdp.retract(''email:a@b.example''::cdp.identifier, reason).';
+			HINT = 'See the view cdp.events. Identifiers are given as values of their type: cdp.retract(''email:a@b.example''::cdp.identifier, reason), or two of them for the link between them.';
 	END IF;
 	IF ids IS NOT NULL THEN
 		PERFORM cdp.reconsider(ids, 'ruling', ids);
@@ -346,8 +347,8 @@ DECLARE
 	ids bigint[];
 BEGIN
 	PERFORM cdp.require_init();
-	PERFORM cdp.hold_rules() FROM cdp.ruling r WHERE r.ruling_id = undo.ruling_id AND r.kind = 'retract';
 	LOCK TABLE cdp.ruling IN SHARE ROW EXCLUSIVE MODE;
+	PERFORM cdp.hold_rules() FROM cdp.ruling r WHERE r.ruling_id = undo.ruling_id AND r.kind = 'retract';
 	SELECT r.* INTO ruled FROM cdp.ruling r WHERE r.ruling_id = undo.ruling_id;
 	IF NOT FOUND OR ruled.undone_at IS NOT NULL THEN
 		RAISE EXCEPTION 'ruling % does not exist or is undone already', ruling_id USING ERRCODE = 'undefined_object',

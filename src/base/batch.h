@@ -199,6 +199,8 @@ typedef struct CdpBatch
 
 	int64 *refolded; /* identity: identifiers whose events are all to be folded again; sorted, distinct */
 	int n_refolded;
+	int64 *reread_devices; /* identity: those of them of which it is not known who signed in on them; sorted, distinct */
+	int n_reread_devices;
 
 	/* profiles whose identifiers, traits, consents or events changed; sorted, distinct */
 	int64 *profiles;
