@@ -667,7 +667,7 @@ BEGIN
 	CREATE INDEX IF NOT EXISTS profile_component_id_idx ON cdp.profile (component_id);
 	COMMENT ON TABLE cdp.profile IS 'A row for every profile id ever given out';
 	COMMENT ON COLUMN cdp.profile.component_id IS 'The smallest profile id of all that links connect, accepted or rejected; what is resolved and locked together';
-	COMMENT ON COLUMN cdp.profile.is_disputed IS 'Whether in its component the order of links matters: a link was rejected or is redundant, or a device may not bridge';
+	COMMENT ON COLUMN cdp.profile.is_disputed IS 'Whether in its component the order of links matters for who is who: a link was rejected, a device may not bridge, or a denial concerns it';
 	COMMENT ON COLUMN cdp.profile.identifier_id IS 'The identifier this id was minted for, which it follows; where that one was retracted, the strongest that was one person with it; null: nobody is left';
 	CREATE INDEX IF NOT EXISTS profile_frozen_idx ON cdp.profile (component_id) WHERE is_frozen;
 	COMMENT ON COLUMN cdp.profile.is_frozen IS 'Whether its component has more links than cdp.identity_max_component and keeps its people as they are';

@@ -138,6 +138,7 @@ typedef struct CdpBatchLink
 	int64 event_count;
 	bool is_related; /* of different entities: it relates a person to an account and joins nobody */
 	bool is_new;
+	bool is_redundant; /* by what was judged before */
 } CdpBatchLink;
 
 /* identity: two profiles became one, or one became two */
