@@ -46,6 +46,9 @@ die() {
 # A short heading on a line of its own, for eyes that scan.
 heading() { printf '\n\033[1m%s\033[0m\n' "$*" | if [ -t 1 ]; then cat; else sed 's/\x1b\[[0-9]*m//g'; fi; }
 
+# Of the kinds or parts that a script names in PARTS, the caller may choose by ONLY="..".
+wanted() { case " ${ONLY:-$PARTS} " in *" $1 "*) true ;; *) false ;; esac }
+
 # --- who runs the server -------------------------------------------------------
 
 # PostgreSQL refuses to run as root, rightly: as root we drop to another user.
@@ -106,6 +109,14 @@ find_postgres() {
 			PG_MAJOR=$("$PG_CONFIG" --version | sed 's/^PostgreSQL \([0-9]*\).*/\1/')
 			return 0
 		fi
+	done
+	return 1
+}
+
+# Sets PYTHON to one that has scipy; fails if there is none.
+find_scipy() {
+	for PYTHON in python3 /usr/bin/python3; do
+		if "$PYTHON" -c "import numpy, scipy.sparse.csgraph" 2>/dev/null; then return 0; fi
 	done
 	return 1
 }

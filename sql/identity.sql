@@ -585,7 +585,66 @@ COMMENT ON FUNCTION cdp.connected_components(text, anyelement) IS 'As cdp.connec
 CREATE FUNCTION cdp.resolve(query text, rules jsonb DEFAULT NULL)
 RETURNS TABLE (identifier cdp.identifier, profile cdp.identifier, is_contested boolean)
 AS 'MODULE_PATHNAME', 'cdp_resolve_query' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1000000 COST 1000000;
-COMMENT ON FUNCTION cdp.resolve(text, jsonb) IS 'Who is who, on any query; needs no cdp.init() and reads no table of cdp. The query yields a message per row (jsonb, json or text; an envelope too), and, if you like, in a second column when it happened (timestamptz). Returns each identifier that may enter the graph once, normalised, with the strongest one of its profile, which stands for it, and whether it is a device seen with two values of one other namespace. rules: namespaces, blocked, pins, denials; what is left out is as in cdp.default_rules(). Streams the query; takes the memory of cdp.max_resolve_memory at most. Errors 22004, 22007, 22008, 22023, 22P02, 2201B, 42601, 42602, 42704, 42804, 53400, 54000';
+COMMENT ON FUNCTION cdp.resolve(text, jsonb) IS 'Who is who, on any query; needs no cdp.init() and reads no table of cdp. The query yields a message per row (jsonb, json or text; an envelope too), and, if you like, in a second column when it happened (timestamptz). Returns each identifier that may enter the graph once, normalised, with the strongest one of its profile, which stands for it, and whether it is a device seen with two values of one other namespace. rules: namespaces, blocked, pins, denials, phone_region; what is left out is as in cdp.default_rules(). Streams the query; takes the memory of cdp.max_resolve_memory at most. Errors 22004, 22007, 22008, 22023, 22P02, 2201B, 42601, 42602, 42704, 42804, 53400, 54000';
+
+CREATE FUNCTION cdp.join_frozen(
+	identifier_ids bigint[], are_new boolean[], component_ids bigint[], link_a bigint[], link_b bigint[]
+) RETURNS TABLE (ord bigint, profile_id bigint)
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	new record;
+	minted bigint;
+BEGIN
+	-- what is new got the profile of whom it came with: only a suggestion
+	FOR new IN SELECT i.identifier_id, n.entity, k.component_id FROM unnest(identifier_ids, are_new, component_ids) AS k (id, is_new, component_id)
+			JOIN cdp.identity i ON i.identifier_id = k.id JOIN cdp.namespace n ON n.name = i.namespace
+			JOIN cdp.profile p ON p.profile_id = i.profile_id
+			WHERE k.is_new AND p.identifier_id IS DISTINCT FROM i.identifier_id ORDER BY i.identifier_id LOOP
+		minted := nextval('cdp.profile_id_seq');
+		INSERT INTO cdp.profile (profile_id, entity, component_id, identifier_id)
+		VALUES (minted, new.entity, new.component_id, new.identifier_id);
+		UPDATE cdp.identity i SET profile_id = minted WHERE i.identifier_id = new.identifier_id;
+	END LOOP;
+	INSERT INTO cdp.identity_change (identifier_id, to_profile_id, cause, changed_at)
+	SELECT i.identifier_id, i.profile_id, 'seen', clock_timestamp() FROM unnest(identifier_ids, are_new) AS k (id, is_new)
+	JOIN cdp.identity i ON i.identifier_id = k.id WHERE k.is_new;
+	UPDATE cdp.profile p SET component_id = c.id, is_disputed = true, is_frozen = true
+	FROM (
+		SELECT DISTINCT o.component_id AS was, k.component_id AS id FROM unnest(identifier_ids, component_ids) AS k (identifier_id, component_id)
+		JOIN cdp.identity i ON i.identifier_id = k.identifier_id JOIN cdp.profile o ON o.profile_id = i.profile_id
+	) c
+	WHERE p.component_id = c.was AND (p.component_id <> c.id OR NOT p.is_frozen);
+	UPDATE cdp.link l SET status = CASE WHEN a.profile_id = b.profile_id THEN 'redundant' ELSE 'rejected' END,
+		reason = CASE WHEN a.profile_id <> b.profile_id THEN 'frozen' END
+	FROM unnest(link_a, link_b) AS k (a, b) JOIN cdp.identity a ON a.identifier_id = k.a JOIN cdp.identity b ON b.identifier_id = k.b
+	WHERE l.identifier_a = k.a AND l.identifier_b = k.b AND l.status = 'accepted';
+	RETURN QUERY SELECT k.ord, i.profile_id FROM unnest(identifier_ids) WITH ORDINALITY AS k (id, ord)
+	JOIN cdp.identity i ON i.identifier_id = k.id;
+END
+$$;
+COMMENT ON FUNCTION cdp.join_frozen(bigint[], boolean[], bigint[], bigint[], bigint[]) IS 'Add identifiers to the frozen components they meet, without resolving those: what is new is a profile of its own, new links between profiles are rejected as frozen. Returns the profile of each, in their order. The caller holds the components';
+
+CREATE FUNCTION cdp.resolve_frozen() RETURNS bigint
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	ids bigint[];
+BEGIN
+	PERFORM cdp.require_init();
+	SELECT array_agg(x.identifier_id) INTO ids FROM (
+		SELECT DISTINCT ON (p.component_id) p.identifier_id FROM cdp.profile p
+		WHERE p.is_frozen AND p.identifier_id IS NOT NULL ORDER BY p.component_id
+	) x;
+	IF ids IS NOT NULL THEN
+		PERFORM cdp.reconsider(ids, 'rule', '{}');
+	END IF;
+	RETURN (SELECT count(*) FROM cdp.frozen_components);
+END
+$$;
+COMMENT ON FUNCTION cdp.resolve_frozen() IS 'Resolve the frozen components again, after cdp.identity_max_component was raised; returns how many are too large still';
 
 CREATE FUNCTION cdp.resolve_all()
 RETURNS TABLE (identifier_id bigint, cluster bigint, component bigint, is_disputed boolean, is_contested boolean)
@@ -614,6 +673,7 @@ BEGIN
 		component_id bigint NOT NULL,
 		identifier_id bigint,
 		is_disputed boolean NOT NULL DEFAULT false,
+		is_frozen boolean NOT NULL DEFAULT false,
 		merged_into bigint
 	) WITH (fillfactor = 80);
 	CREATE INDEX IF NOT EXISTS profile_component_id_idx ON cdp.profile (component_id);
@@ -621,6 +681,8 @@ BEGIN
 	COMMENT ON COLUMN cdp.profile.component_id IS 'The smallest profile id of all that links connect, accepted or rejected; what is resolved and locked together';
 	COMMENT ON COLUMN cdp.profile.is_disputed IS 'Whether in its component the order of links matters: a link was rejected or is redundant, or a device may not bridge';
 	COMMENT ON COLUMN cdp.profile.identifier_id IS 'The identifier this id was minted for, which it follows; where that one was retracted, the strongest that was one person with it; null: nobody is left';
+	CREATE INDEX IF NOT EXISTS profile_frozen_idx ON cdp.profile (component_id) WHERE is_frozen;
+	COMMENT ON COLUMN cdp.profile.is_frozen IS 'Whether its component has more links than cdp.identity_max_component and keeps its people as they are';
 	COMMENT ON COLUMN cdp.profile.merged_into IS 'The live profile this id stands for now; null: it lives; 0: nobody is left';
 
 	-- Not named identifier: a table of that name would be a second type cdp.identifier.
@@ -775,17 +837,17 @@ BEGIN
 
 	CREATE OR REPLACE VIEW cdp.tenure AS
 		SELECT i.profile_id, i.identifier_id AS anchor_id, i.identifier_id, '-infinity'::timestamptz AS starts_at,
-			'' COLLATE "C" AS starts_with, 'infinity'::timestamptz AS ends_at, '' COLLATE "C" AS ends_with
+			''::text COLLATE "C" AS starts_with, 'infinity'::timestamptz AS ends_at, ''::text COLLATE "C" AS ends_with
 		FROM cdp.identity i WHERE NOT i.is_contested
 		UNION ALL
-		SELECT i.profile_id, i.identifier_id, i.identifier_id, '-infinity', '', coalesce(f.occurred_at, 'infinity'), coalesce(f.message_id, '')
+		SELECT i.profile_id, i.identifier_id, i.identifier_id, '-infinity'::timestamptz, ''::text COLLATE "C", coalesce(f.occurred_at, 'infinity'), coalesce(f.message_id, ''::text)
 		FROM cdp.identity i LEFT JOIN LATERAL (
 			SELECT s.occurred_at, s.message_id FROM cdp.sign_in s WHERE s.device_id = i.identifier_id
 			ORDER BY s.occurred_at, s.message_id LIMIT 1
 		) f ON true
 		WHERE i.is_contested
 		UNION ALL
-		SELECT i.profile_id, i.identifier_id, s.device_id, s.occurred_at, s.message_id, coalesce(f.occurred_at, 'infinity'), coalesce(f.message_id, '')
+		SELECT i.profile_id, i.identifier_id, s.device_id, s.occurred_at, s.message_id, coalesce(f.occurred_at, 'infinity'), coalesce(f.message_id, ''::text)
 		FROM cdp.identity i JOIN cdp.sign_in s ON s.identifier_id = i.identifier_id LEFT JOIN LATERAL (
 			SELECT n.occurred_at, n.message_id FROM cdp.sign_in n WHERE n.device_id = s.device_id
 				AND (n.occurred_at, n.message_id, n.source_id) > (s.occurred_at, s.message_id, s.source_id)
@@ -813,6 +875,17 @@ BEGIN
 		WHERE l.status = 'related'
 		GROUP BY g.profile_id, i.profile_id;
 	COMMENT ON VIEW cdp.account_members IS 'Which people belong to which account: the profile of each that an event mentions together, when, and in how many events';
+
+	CREATE OR REPLACE VIEW cdp.frozen_components AS
+		SELECT p.component_id, count(*) FILTER (WHERE p.merged_into IS NULL) AS profiles,
+			sum(n.identifiers)::bigint AS identifiers, sum(n.links)::bigint AS links
+		FROM cdp.profile p LEFT JOIN LATERAL (
+			SELECT count(*) AS identifiers, sum((SELECT count(*) FROM cdp.link l WHERE l.identifier_a = i.identifier_id
+				AND l.status NOT IN ('retracted', 'related'))) AS links
+			FROM cdp.identity i WHERE i.profile_id = p.profile_id
+		) n ON p.merged_into IS NULL
+		WHERE p.is_frozen GROUP BY p.component_id;
+	COMMENT ON VIEW cdp.frozen_components IS 'For stewards: what has more links than cdp.identity_max_component. Its people stay as they are and what is new there is a profile of its own, until a value that connects them (see cdp.hubs) is blocked, or the setting is raised and cdp.resolve_frozen() called';
 
 	CREATE OR REPLACE VIEW cdp.duplicates_report AS
 		SELECT least(a.profile_id, b.profile_id) AS profile_a, greatest(a.profile_id, b.profile_id) AS profile_b, count(*) AS links,

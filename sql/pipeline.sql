@@ -241,7 +241,7 @@ BEGIN
 	-- a profile id lives, or redirects, by where the identifier is for which it was minted
 	part := 'profile ids';
 	SELECT count(*), count(*) FILTER (WHERE (p.component_id, p.is_disputed, coalesce(p.merged_into, p.profile_id))
-		IS DISTINCT FROM (x.component_id, x.is_disputed, x.profile_id)) INTO checked, differences
+		IS DISTINCT FROM (CASE WHEN p.is_frozen THEN p.component_id ELSE x.component_id END, x.is_disputed, x.profile_id)) INTO checked, differences
 	FROM cdp.profile p LEFT JOIN pg_temp.cdp_place x USING (identifier_id)
 	WHERE p.identifier_id IS NOT NULL OR p.merged_into <> 0;
 	RETURN NEXT;
@@ -303,6 +303,8 @@ BEGIN
 		SELECT 'rejected', count(*)::text, 'messages in cdp.rejected' FROM cdp.rejected
 		UNION ALL
 		SELECT 'malformed', count(*)::text, 'values that became no identifiers' FROM cdp.malformed_value
+		UNION ALL
+		SELECT 'frozen', count(DISTINCT component_id)::text, 'components too large to be resolved, see cdp.frozen_components' FROM cdp.profile WHERE is_frozen
 		UNION ALL
 		SELECT 'timers due', count(*)::text, 'profiles whose segments wait for cdp.process()' FROM cdp.due WHERE due_at <= cdp.clock_now()
 		UNION ALL

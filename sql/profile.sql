@@ -142,7 +142,8 @@ BEGIN
 			) h ON true
 			WHERE e.identifier_id <> 0
 			UNION ALL -- what group messages say of an account, whoever sent them
-			SELECT g.identifier_id, g.identifier_id, NULL, cdp.traits(e.message -> 'traits', e.occurred_at, s.rank), NULL
+			SELECT g.identifier_id AS anchor_id, g.identifier_id, NULL::timestamptz AS occurred_at,
+				cdp.traits(e.message -> 'traits', e.occurred_at, s.rank) AS traits, NULL::cdp.consent_state AS consents
 			FROM cdp.identity g JOIN cdp.namespace n ON n.name = g.namespace AND n.entity <> 'person'
 			CROSS JOIN LATERAL (
 				SELECT l.identifier_a AS id FROM cdp.link l WHERE l.identifier_b = g.identifier_id AND l.status = 'related'

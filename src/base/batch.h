@@ -106,7 +106,8 @@ typedef struct CdpBatchIdentifier
 	TimestampTz first_seen_at;
 	TimestampTz last_seen_at;
 	int64 event_count;
-	int fragment; /* in batch->fragments: what is anchored to itself; -1: none yet */
+	int64 frozen_component_id; /* the frozen component with which it meets something new; 0: none */
+	int fragment;			   /* in batch->fragments: what is anchored to itself; -1: none yet */
 } CdpBatchIdentifier;
 
 /*

@@ -17,6 +17,7 @@ bool cdp_log_stage_times = false;
 int cdp_max_resolve_memory = 1024 * 1024;
 char *cdp_clock_setting = NULL;
 int cdp_worker_naptime = 1000;
+int cdp_identity_max_component = 100000;
 char *cdp_worker_role = NULL;
 
 /* The clock as check_clock() read it; DT_NOBEGIN: not set. */
@@ -76,6 +77,9 @@ cdp_settings_init(void)
 							 PGC_USERSET, 0, NULL, NULL, NULL);
 	DefineCustomBoolVariable("cdp.log_stage_times", "Logs how long each stage of a batch took.", NULL, &cdp_log_stage_times,
 							 false, PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("cdp.identity_max_component",
+							"Sets how many links a component may have; a larger one keeps its last partition.", NULL,
+							&cdp_identity_max_component, 100000, 100, INT_MAX, PGC_SUSET, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("cdp.max_resolve_memory", "Sets how much memory cdp.resolve() may take.", NULL,
 							&cdp_max_resolve_memory, 1024 * 1024, 1024, MAX_KILOBYTES, PGC_USERSET, GUC_UNIT_KB, NULL, NULL,
 							NULL);

@@ -11,6 +11,7 @@ extern int cdp_max_payload_bytes; /* cdp.max_batch_bytes, bytes */
 extern int cdp_dedup_window;	  /* cdp.dedup_window, seconds */
 extern bool cdp_process_immediately; /* cdp.process_immediately */
 extern bool cdp_log_stage_times;	 /* cdp.log_stage_times */
+extern int cdp_identity_max_component; /* cdp.identity_max_component, links */
 extern int cdp_max_resolve_memory;	 /* cdp.max_resolve_memory, kB */
 extern char *cdp_clock_setting; /* cdp.clock: '' or a timestamp that stands in for now() */
 extern int cdp_worker_naptime;	/* cdp.worker_naptime, milliseconds */

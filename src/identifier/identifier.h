@@ -128,6 +128,8 @@ extern int cdp_rules_identifier(const CdpNamespaces *namespaces, CdpJsonValue v,
 extern const char *cdp_identifier_normalize(const CdpNamespace *ns, const char *value, int length,
 											const char *phone_region, int *out_length);
 
+extern Datum cdp_is_phone_region(PG_FUNCTION_ARGS); /* of a text */
+
 /* What becomes of a value found in a message. */
 typedef enum CdpVerdict
 {

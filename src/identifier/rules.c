@@ -263,17 +263,18 @@ read_blocked(CdpNamespaces *all, CdpJsonValue v)
 	{
 		int length;
 		const char *value;
+		int index = cdp_rules_identifier(all, v, &value, &length);
 
-		blocked->name_space = all->items[cdp_rules_identifier(all, v, &value, &length)].name;
 		if (value == NULL)
 			return; /* nothing is left of it in any message either */
+		blocked->name_space = all->items[index].name;
 		blocked->value = asc_tolower(value, length);
 		all->n_blocked++;
 		return;
 	}
 	if (!cdp_json_is(v, CDP_JSON_OBJECT))
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("%s is neither a string nor an object", where),
-						errhint("Write \"namespace:value\", or an object of value, namespace and is_pattern.")));
+						errhint("Write \"namespace:value\", or an object of value, namespace, is_pattern and is_exact.")));
 	cdp_rules_check_keys(v, keys, where);
 	written = member(v, where, "value", CDP_JSON_STRING, "a string");
 	if (!cdp_json_exists(written) || v.json->nodes[written.node].length == 0)

@@ -23,7 +23,7 @@
 #include "utils/resowner.h"
 
 CDP_QUERY(read_profiles,
-		  "SELECT k.ord, i.profile_id, p.component_id, p.is_disputed, i.is_contested FROM unnest($1) WITH ORDINALITY AS k (id, ord) "
+		  "SELECT k.ord, i.profile_id, p.component_id, p.is_disputed, i.is_contested, p.is_frozen FROM unnest($1) WITH ORDINALITY AS k (id, ord) "
 		  "JOIN cdp.identity i ON i.identifier_id = k.id JOIN cdp.profile p ON p.profile_id = i.profile_id",
 		  "int8[]");
 CDP_QUERY(lock_components,
@@ -39,6 +39,7 @@ CDP_QUERY(write_links,
 		  "event_count = l.event_count + excluded.event_count RETURNING identifier_a, identifier_b, xmax = 0",
 		  "int8[],int8[],timestamptz[],timestamptz[],int8[],bool[]");
 CDP_QUERY(rederive, "SELECT cdp.rederive_links($1)", "int8[]");
+CDP_QUERY(write_frozen, "SELECT ord, profile_id FROM cdp.join_frozen($1, $2, $3, $4, $5)", "int8[],bool[],int8[],int8[],int8[]");
 CDP_QUERY(write_sightings,
 		  "UPDATE cdp.identity i SET first_seen_at = least(i.first_seen_at, k.f), "
 		  "last_seen_at = greatest(i.last_seen_at, k.l), event_count = i.event_count + k.c "
@@ -126,6 +127,7 @@ typedef struct Place
 	int64 component_id;
 	bool is_disputed;
 	bool is_contested;
+	bool is_frozen;
 } Place;
 
 static Datum
@@ -152,6 +154,7 @@ read_places(Datum ids, Place *places, int n_places)
 		place->component_id = cdp_result_int64(row, 3, 0);
 		place->is_disputed = DatumGetBool(cdp_result_datum(row, 4, &isnull));
 		place->is_contested = DatumGetBool(cdp_result_datum(row, 5, &isnull));
+		place->is_frozen = DatumGetBool(cdp_result_datum(row, 6, &isnull));
 	}
 	cdp_done();
 	/* whoever tries again finds it gone, or made anew */
@@ -287,10 +290,14 @@ store_sightings(CdpBatch *batch)
 	cdp_done();
 }
 
-/* The components that must be resolved again; returns how many ids were put into 'components'. */
+/*
+ * The components that must be resolved again; returns how many ids were put into 'components'.  What meets a frozen
+ * component is not: with a cause, when rules or rulings changed, it is looked whether it is too large still.
+ */
 static int
 choose_components(CdpBatch *batch, const Place *places, int64 *components)
 {
+	int64 *frozen = palloc0(sizeof(int64) * batch->n_identifiers); /* of a root: the frozen component there */
 	int n = batch->n_identifiers;
 	CdpUnionFind sets;
 	bool *is_open = palloc0(sizeof(bool) * n); /* of a root */
@@ -330,11 +337,72 @@ choose_components(CdpBatch *batch, const Place *places, int64 *components)
 	}
 	for (int i = 0; i < n; i++)
 	{
-		if (is_open[cdp_union_find_root(&sets, i)])
+		int64 *known = &frozen[cdp_union_find_root(&sets, i)];
+
+		if (places[i].is_frozen && batch->cause == NULL && (*known == 0 || places[i].component_id < *known))
+			*known = places[i].component_id;
+	}
+	for (int i = 0; i < n; i++)
+	{
+		uint32 root = cdp_union_find_root(&sets, i);
+
+		if (is_open[root] && frozen[root] == 0)
 			components[n_components++] = places[i].component_id;
+		else if (is_open[root])
+			batch->identifiers[i].frozen_component_id = frozen[root];
 	}
 	hash_destroy(first);
 	return cdp_sort_distinct(components, n_components);
+}
+
+/* Add what meets a frozen component to it, and resolve nothing: what is new is a person of its own for now. */
+static void
+join_frozen(CdpBatch *batch)
+{
+	CdpColumn *ids = cdp_column(INT8OID, 64);
+	CdpColumn *new = cdp_column(BOOLOID, 64);
+	CdpColumn *components = cdp_column(INT8OID, 64);
+	CdpColumn *a = cdp_column(INT8OID, 64);
+	CdpColumn *b = cdp_column(INT8OID, 64);
+	CdpBatchIdentifier *identifiers = batch->identifiers;
+	int *joined = palloc(sizeof(int) * batch->n_identifiers);
+	Datum arguments[5];
+	uint64 n;
+
+	for (int i = 0; i < batch->n_identifiers; i++)
+	{
+		if (identifiers[i].frozen_component_id == 0)
+			continue;
+		joined[ids->n] = i;
+		cdp_column_add(ids, Int64GetDatum(identifiers[i].identifier_id));
+		cdp_column_add(new, BoolGetDatum(identifiers[i].is_new));
+		cdp_column_add(components, Int64GetDatum(identifiers[i].frozen_component_id));
+	}
+	if (ids->n == 0)
+		return;
+	for (int i = 0; i < batch->n_links; i++)
+	{
+		const CdpBatchLink *link = &batch->links[i];
+
+		if (!link->is_new || link->is_related || identifiers[link->a].frozen_component_id == 0)
+			continue;
+		cdp_column_add(a, Int64GetDatum(identifiers[link->a].identifier_id));
+		cdp_column_add(b, Int64GetDatum(identifiers[link->b].identifier_id));
+	}
+	arguments[0] = cdp_column_array(ids);
+	arguments[1] = cdp_column_array(new);
+	arguments[2] = cdp_column_array(components);
+	arguments[3] = cdp_column_array(a);
+	arguments[4] = cdp_column_array(b);
+	n = cdp_run(&write_frozen, arguments, NULL);
+	for (uint64 row = 0; row < n; row++)
+	{
+		CdpBatchIdentifier *id = &identifiers[joined[cdp_result_int64(row, 1, 0) - 1]];
+
+		id->profile_id = cdp_result_int64(row, 2, 0);
+		cdp_batch_touch(batch, id->profile_id);
+	}
+	cdp_done();
 }
 
 void
@@ -368,6 +436,7 @@ cdp_identity_resolve(CdpBatch *batch)
 		n = choose_components(batch, places, components);
 		if (n > 0)
 			cdp_component_resolve(batch, components, n);
+		join_frozen(batch);
 	}
 	MemoryContextSwitchTo(old);
 }

@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "identity/load.h"
+#include "identity/union_find.h"
 #include "catalog/pg_type.h"
 
 #define NODE_COLUMNS                                                                                                   \
@@ -171,9 +172,116 @@ cdp_graph_load(CdpGraph *graph, const CdpNamespaces *namespaces, const int64 *co
 	cdp_done();
 }
 
+/* Mark the nodes of components that have too many links; also says what each component is known by. */
+static void
+find_frozen(CdpGraph *graph, CdpUnionFind *components)
+{
+	int *n_links = palloc0(sizeof(int) * ((Size) graph->n_nodes + 1)); /* per root */
+
+	cdp_union_find_fill(components, graph->n_nodes);
+	for (int i = 0; i < graph->n_links; i++)
+		cdp_union_find_join(components, graph->links[i].a, graph->links[i].b);
+	for (int i = 0; i < graph->n_links; i++)
+		n_links[cdp_union_find_root(components, graph->links[i].a)]++;
+	graph->is_frozen = palloc0(sizeof(bool) * ((Size) graph->n_nodes + 1));
+	for (int i = 0; i < graph->n_nodes; i++)
+	{
+		graph->is_frozen[i] = n_links[cdp_union_find_root(components, i)] > cdp_identity_max_component;
+		graph->n_frozen += graph->is_frozen[i];
+	}
+	pfree(n_links);
+}
+
+/* Put the links of frozen components behind the others; returns how many others there are. */
+static int
+set_frozen_links_aside(CdpGraph *graph)
+{
+	int n = 0;
+
+	for (int i = 0; i < graph->n_links && graph->n_frozen > 0; i++)
+	{
+		CdpGraphLink link = graph->links[i];
+		CdpStoredLink stored = graph->stored_links[i];
+
+		if (graph->is_frozen[link.a])
+			continue;
+		graph->links[i] = graph->links[n];
+		graph->stored_links[i] = graph->stored_links[n];
+		graph->links[n] = link;
+		graph->stored_links[n++] = stored;
+	}
+	return graph->n_frozen > 0 ? n : graph->n_links;
+}
+
+/* The clusters of frozen components are those that are stored. */
+static void
+keep_clusters(CdpGraph *graph, CdpUnionFind *components)
+{
+	HASHCTL control = {.keysize = sizeof(int64), .entrysize = sizeof(int64) * 2, .hcxt = CurrentMemoryContext};
+	HTAB *first = hash_create("cdp identity frozen", 1024, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+
+	for (int i = 0; i < graph->n_nodes; i++)
+	{
+		int64 profile_id = graph->stored_nodes[i].profile_id;
+		int64 *entry;
+		bool found;
+
+		if (!graph->is_frozen[i])
+			continue;
+		graph->nodes[i].component = cdp_union_find_root(components, i);
+		graph->nodes[i].is_disputed = true;
+		graph->nodes[i].is_contested = graph->stored_nodes[i].is_contested;
+		if (graph->stored_nodes[i].is_new)
+			continue;
+		entry = hash_search(first, &profile_id, HASH_ENTER, &found);
+		if (!found)
+			entry[1] = i;
+		graph->nodes[i].cluster = (int) entry[1];
+	}
+	hash_destroy(first);
+}
+
+/* So are the judgements of their links, but of those that came since. */
+static void
+keep_judgements(CdpGraph *graph, int from)
+{
+	CdpUnionFind joined;
+
+	cdp_union_find_fill(&joined, graph->n_nodes);
+	for (int i = from; i < graph->n_links; i++)
+	{
+		CdpGraphLink *link = &graph->links[i];
+		const CdpStoredLink *stored = &graph->stored_links[i];
+
+		link->status = CDP_LINK_ACCEPTED;
+		link->reason = stored->reason;
+		while (strcmp(cdp_link_status_names[link->status], stored->status) != 0)
+			link->status++;
+		if (link->status != CDP_LINK_ACCEPTED)
+			continue;
+		if (graph->nodes[link->a].cluster != graph->nodes[link->b].cluster)
+		{
+			link->status = CDP_LINK_REJECTED;
+			link->reason = CDP_REASON_FROZEN;
+		}
+		else if (cdp_union_find_root(&joined, link->a) == cdp_union_find_root(&joined, link->b))
+			link->status = CDP_LINK_REDUNDANT;
+		else
+			cdp_union_find_join(&joined, link->a, link->b);
+	}
+}
+
 void
 cdp_graph_resolve(CdpGraph *graph)
 {
-	cdp_resolve(graph->namespaces, graph->nodes, graph->n_nodes, graph->links, graph->n_links, graph->rulings,
-				graph->n_rulings);
+	CdpUnionFind components;
+	int n_live;
+
+	find_frozen(graph, &components);
+	n_live = set_frozen_links_aside(graph);
+	cdp_resolve(graph->namespaces, graph->nodes, graph->n_nodes, graph->links, n_live, graph->rulings, graph->n_rulings);
+	if (graph->n_frozen == 0)
+		return;
+	keep_clusters(graph, &components);
+	keep_judgements(graph, n_live);
 }

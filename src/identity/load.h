@@ -14,6 +14,7 @@ typedef struct CdpStoredNode
 	int64 identifier_id;
 	int64 profile_id;
 	bool is_contested;
+	bool is_new; /* for the caller to set: made just now, and its profile is a suggestion only */
 } CdpStoredNode;
 
 /* What it says of a link. */
@@ -36,8 +37,13 @@ typedef struct CdpGraph
 	int n_links;
 	CdpRuling *rulings;
 	int n_rulings;
-	HTAB *by_id; /* identifier_id -> node */
+	HTAB *by_id;	 /* identifier_id -> node */
+	bool *is_frozen; /* per node, once resolved: its component has more links than are resolved */
+	int n_frozen;	 /* such nodes */
 } CdpGraph;
+
+/* The reason of a link that connects two clusters of a frozen component, since that is so. */
+#define CDP_REASON_FROZEN "frozen"
 
 /* Read components, or with NULL everything. SPI is connected. */
 extern void cdp_graph_load(CdpGraph *graph, const CdpNamespaces *namespaces, const int64 *components, int n);
@@ -45,7 +51,11 @@ extern void cdp_graph_load(CdpGraph *graph, const CdpNamespaces *namespaces, con
 /* The node of an identifier, or -1. */
 extern int cdp_graph_node(const CdpGraph *graph, int64 identifier_id);
 
-/* Resolve it: cluster and component of each node, judgement of each link. */
+/*
+ * Resolve it: cluster and component of each node, judgement of each link.  A component of more than
+ * cdp.identity_max_component links keeps the partition that is stored (what is new: a cluster of its own), and its
+ * links their judgements.
+ */
 extern void cdp_graph_resolve(CdpGraph *graph);
 
 #endif

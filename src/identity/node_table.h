@@ -63,16 +63,14 @@ cdp_node_table_prefetch(const CdpNodeTable *table, uint32 hash)
 /* The numbers of n values, by their hashes; those that were not there get the next numbers. */
 extern void cdp_node_table_find(CdpNodeTable *table, int n, const Datum *values, const uint32 *hashes, uint32 *nodes);
 
-/* The same for one value; tells whether it was not there. */
+/* The same of one value. */
 static inline uint32
-cdp_node_table_find_one(CdpNodeTable *table, Datum value, bool *is_new)
+cdp_node_table_find_one(CdpNodeTable *table, Datum value)
 {
-	uint32 n = table->n_nodes;
 	uint32 hash = cdp_node_table_hash(table, value);
 	uint32 node;
 
 	cdp_node_table_find(table, 1, &value, &hash, &node);
-	*is_new = table->n_nodes > n;
 	return node;
 }
 

@@ -25,13 +25,13 @@ CDP_QUERY(note_moves,
 		  "SELECT *, clock_timestamp() FROM unnest($1, $2, $3, $4)",
 		  "int8[],int8[],int8[],text[]");
 CDP_QUERY(write_profiles,
-		  "INSERT INTO cdp.profile AS p (profile_id, entity, identifier_id, component_id, is_disputed, merged_into) "
-		  "SELECT id, e, i, c, d, m FROM unnest($1, $2, $3, $4, $5, $6) AS k (id, e, i, c, d, m) ORDER BY id "
-		  "ON CONFLICT (profile_id) DO UPDATE SET identifier_id = excluded.identifier_id, "
-		  "component_id = excluded.component_id, is_disputed = excluded.is_disputed, merged_into = excluded.merged_into "
-		  "WHERE (p.identifier_id, p.component_id, p.is_disputed, p.merged_into) IS DISTINCT FROM "
-		  "(excluded.identifier_id, excluded.component_id, excluded.is_disputed, excluded.merged_into)",
-		  "int8[],text[],int8[],int8[],bool[],int8[]");
+		  "INSERT INTO cdp.profile AS p (profile_id, entity, identifier_id, component_id, is_disputed, is_frozen, merged_into) "
+		  "SELECT id, e, i, c, d, f, m FROM unnest($1, $2, $3, $4, $5, $6, $7) AS k (id, e, i, c, d, f, m) ORDER BY id "
+		  "ON CONFLICT (profile_id) DO UPDATE SET identifier_id = excluded.identifier_id, component_id = excluded.component_id, "
+		  "is_disputed = excluded.is_disputed, is_frozen = excluded.is_frozen, merged_into = excluded.merged_into "
+		  "WHERE (p.identifier_id, p.component_id, p.is_disputed, p.is_frozen, p.merged_into) IS DISTINCT FROM "
+		  "(excluded.identifier_id, excluded.component_id, excluded.is_disputed, excluded.is_frozen, excluded.merged_into)",
+		  "int8[],text[],int8[],int8[],bool[],bool[],int8[]");
 CDP_QUERY(judge_links,
 		  "UPDATE cdp.link l SET status = k.s, reason = k.r FROM unnest($1, $2, $3, $4) AS k (a, b, s, r) "
 		  "WHERE l.identifier_a = k.a AND l.identifier_b = k.b",
@@ -50,7 +50,6 @@ typedef struct Partition
 	CdpBatch *batch;
 	CdpGraph graph;
 	int64 *new_profile_id; /* per node */
-	bool *is_new;		   /* per node: this batch made it */
 	Minted *minted;
 	int n_minted;
 	int64 *component_id; /* per node that stands for a component */
@@ -60,14 +59,13 @@ typedef struct Partition
 static void
 mark_new(Partition *p)
 {
-	p->is_new = palloc0(sizeof(bool) * (Size) (p->graph.n_nodes + 1));
 	for (int i = 0; i < p->batch->n_identifiers; i++)
 	{
 		const CdpBatchIdentifier *id = &p->batch->identifiers[i];
 		int node = id->is_new ? cdp_graph_node(&p->graph, id->identifier_id) : -1;
 
 		if (node >= 0)
-			p->is_new[node] = true;
+			p->graph.stored_nodes[node].is_new = true;
 	}
 }
 
@@ -86,7 +84,7 @@ heir_of(const Partition *p, int64 identifier_id)
 	}
 	for (int i = 0; i < graph->n_nodes && profile_id != 0; i++)
 	{
-		if (graph->stored_nodes[i].profile_id == profile_id && !p->is_new[i] &&
+		if (graph->stored_nodes[i].profile_id == profile_id && !graph->stored_nodes[i].is_new &&
 			(heir < 0 || graph->nodes[i].namespace_index < graph->nodes[heir].namespace_index))
 			heir = i;
 	}
@@ -172,7 +170,7 @@ name_components(Partition *p)
 static void
 write_columns(CdpQuery *query, CdpColumn **columns, int n)
 {
-	Datum arguments[6];
+	Datum arguments[7];
 
 	if (columns[0]->n == 0)
 		return;
@@ -194,7 +192,7 @@ make_columns(CdpColumn **columns, const Oid *types, int n)
 static void
 store_profiles(Partition *p)
 {
-	static const Oid types[] = {INT8OID, TEXTOID, INT8OID, INT8OID, BOOLOID, INT8OID};
+	static const Oid types[] = {INT8OID, TEXTOID, INT8OID, INT8OID, BOOLOID, BOOLOID, INT8OID};
 	CdpColumn *columns[lengthof(types)];
 
 	make_columns(columns, types, lengthof(types));
@@ -211,12 +209,13 @@ store_profiles(Partition *p)
 			cdp_column_add(columns[2], Int64GetDatum(p->graph.stored_nodes[minted->node].identifier_id));
 		cdp_column_add(columns[3], Int64GetDatum(node == NULL ? minted->profile_id : p->component_id[node->component]));
 		cdp_column_add(columns[4], BoolGetDatum(node != NULL && node->is_disputed));
+		cdp_column_add(columns[5], BoolGetDatum(node != NULL && p->graph.is_frozen[minted->node]));
 		if (node == NULL)
-			cdp_column_add(columns[5], Int64GetDatum(0)); /* nobody */
+			cdp_column_add(columns[6], Int64GetDatum(0)); /* nobody */
 		else if (minted->profile_id == p->new_profile_id[minted->node])
-			cdp_column_add_null(columns[5]);
+			cdp_column_add_null(columns[6]);
 		else
-			cdp_column_add(columns[5], Int64GetDatum(p->new_profile_id[minted->node]));
+			cdp_column_add(columns[6], Int64GetDatum(p->new_profile_id[minted->node]));
 	}
 	write_columns(&write_profiles, columns, lengthof(types));
 }
@@ -309,7 +308,7 @@ note_move(Partition *p, Moves *m, int node)
 	const char *cause = "seen";
 
 	cdp_batch_touch(p->batch, to);
-	if (!p->is_new[node])
+	if (!p->graph.stored_nodes[node].is_new)
 	{
 		bool is_merge = !is_live(m->live, from);
 
@@ -317,7 +316,7 @@ note_move(Partition *p, Moves *m, int node)
 		note_batch_move(p->batch, m->pairs, from, to, is_merge);
 		cdp_batch_touch(p->batch, from);
 	}
-	add_history(m, p->graph.stored_nodes[node].identifier_id, p->is_new[node] ? 0 : from, to, cause);
+	add_history(m, p->graph.stored_nodes[node].identifier_id, p->graph.stored_nodes[node].is_new ? 0 : from, to, cause);
 }
 
 /* Note that a device became contested, or is no longer. */
@@ -374,7 +373,7 @@ store_identifiers(Partition *p)
 		}
 		if (is_contested != stored->is_contested)
 			note_recontested(p->batch, stored->identifier_id);
-		if (is_moved || p->is_new[i])
+		if (is_moved || stored->is_new)
 			note_move(p, &m, i);
 	}
 	forget(p, &m);
@@ -428,14 +427,26 @@ inform_batch(Partition *p)
 	}
 }
 
+/* Say when a component has become too large, for nobody is merged there any more. */
+static void
+report_frozen(const Partition *p)
+{
+	if (p->graph.n_frozen > 0)
+		ereport(WARNING, (errmsg("a component of %d identifiers has more links than cdp.identity_max_component and keeps its people as they are",
+								 p->graph.n_frozen),
+						  errhint("See the view cdp.frozen_components; a value that many people share should be blocked, or else the "
+								  "setting raised, followed by cdp.resolve_frozen().")));
+}
+
 void
 cdp_component_resolve(CdpBatch *batch, const int64 *components, int n)
 {
 	Partition p = {.batch = batch};
 
 	cdp_graph_load(&p.graph, batch->namespaces, components, n);
-	cdp_graph_resolve(&p.graph);
 	mark_new(&p);
+	cdp_graph_resolve(&p.graph);
+	report_frozen(&p);
 	read_minted_ids(&p, components, n);
 	name_clusters(&p);
 	name_components(&p);

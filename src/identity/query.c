@@ -62,6 +62,7 @@ typedef struct Receiver
 	Oid message_type;
 	bool has_times; /* the query has a second column */
 	uint64 n_rows;
+	uint64 n_messages;
 	MemoryContext row_context; /* reset after each row */
 	CdpMention found[CDP_MAX_IDENTIFIERS];
 
@@ -77,7 +78,6 @@ typedef struct Receiver
 } Receiver;
 
 /* Refuse the query for what is in the present row, which is not told. */
-static void refuse(const Receiver *r, int code, const char *what, const char *hint) pg_attribute_noreturn();
 static void
 refuse(const Receiver *r, int code, const char *what, const char *hint)
 {
@@ -109,11 +109,11 @@ node_of(Receiver *r, const CdpMention *mention)
 	const CdpNamespace *ns = &r->rules.namespaces->items[mention->namespace_index];
 	CdpIdentifier *id = cdp_identifier_make(ns->name, strlen(ns->name), mention->value, mention->value_length);
 	Datum value = PointerGetDatum(id);
-	bool is_new;
-	uint32 i = cdp_node_table_find_one(&r->identifiers, value, &is_new);
+	uint32 n_known = r->identifiers.n_nodes;
+	uint32 i = cdp_node_table_find_one(&r->identifiers, value);
 	CdpNode *node;
 
-	if (!is_new)
+	if (i < n_known)
 		return i;
 	if (i == r->nodes_capacity)
 	{
@@ -133,11 +133,11 @@ node_of(Receiver *r, const CdpMention *mention)
 static CdpGraphLink *
 link_of(Receiver *r, uint32 a, uint32 b)
 {
-	uint64 key = ((uint64) a << 32) | b;
-	bool is_new;
-	uint32 i = cdp_node_table_find_one(&r->pairs, (Datum) key, &is_new);
+	Datum pair = UInt64GetDatum(((uint64) a << 32) | b);
+	uint32 n_known = r->pairs.n_nodes;
+	uint32 i = cdp_node_table_find_one(&r->pairs, pair);
 
-	if (!is_new)
+	if (i < n_known)
 		return &r->links[i];
 	if (i == r->links_capacity)
 	{
@@ -264,7 +264,7 @@ is_repeat(Receiver *r, CdpJsonValue message)
 static void
 see_message(Receiver *r, CdpJsonValue json, CdpJsonValue envelope, TimestampTz at)
 {
-	CdpPayload payload = {0};
+	CdpPayload payload = {.phone_region = r->rules.phone_region};
 	CdpMessage message = {.payload = &payload, .json = json, .envelope = envelope};
 	CdpJsonValue type = cdp_json_member(json, "type");
 	int type_number = -1;
@@ -282,14 +282,14 @@ see_message(Receiver *r, CdpJsonValue json, CdpJsonValue envelope, TimestampTz a
 	}
 	/* of a message of no known type only the paths count that hold for any */
 	message.type = type_number >= 0 ? (CdpMessageType) type_number : CDP_MESSAGE_TYPES;
-	if (!r->has_times)
-		at = message_time(r, json);
 	cdp_identifier_extract(r->rules.namespaces, &message, r->found);
 	if (message.n_mentions == CDP_MAX_IDENTIFIERS)
 		refuse(r, ERRCODE_PROGRAM_LIMIT_EXCEEDED,
 			   psprintf("the message has %d identifiers or more", CDP_MAX_IDENTIFIERS), "Leave such messages out.");
 	if (message.n_mentions > 0 && !is_repeat(r, json))
-		see_star(r, message.n_mentions, at);
+		see_star(r, message.n_mentions, r->has_times ? at : message_time(r, json));
+	if ((++r->n_messages & 0x3FF) == 0)
+		check_memory(r, 0);
 }
 
 /* The text of a message of the query's type; '*length' its length. */
@@ -324,6 +324,8 @@ see_row(Receiver *r, TupleTableSlot *slot)
 	int length;
 
 	text = message_text(r, slot->tts_values[0], &length);
+	if (length > 1024 * 1024)
+		check_memory(r, 3 * (Size) length); /* what parsing may take */
 	if (!cdp_json_parse(text, length, &json))
 		refuse(r, ERRCODE_INVALID_TEXT_REPRESENTATION, psprintf("not JSON at byte %u", json.error_at + 1),
 			   "Each row is a message, a JSON object.");
@@ -351,8 +353,6 @@ receive(TupleTableSlot *slot, DestReceiver *self)
 	r->n_rows++;
 	if (!slot->tts_isnull[0])
 		see_row(r, slot);
-	if ((r->n_rows & 0x3FF) == 0)
-		check_memory(r, 0);
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(r->row_context);
 	return true;

@@ -6,6 +6,7 @@
 
 #include "identity/query_rules.h"
 #include "base/base.h"
+#include "utils/builtins.h"
 #include "utils/memutils.h"
 
 CDP_QUERY(read_default_rules, "SELECT cdp.default_rules()", "");
@@ -89,6 +90,26 @@ read_rulings(CdpQueryRules *r, CdpJsonValue rules, const char *key, bool is_pin)
 	}
 }
 
+/* The region in whose national form phone numbers may be written. */
+static void
+read_phone_region(CdpQueryRules *r, CdpJsonValue v)
+{
+	int length;
+
+	if (!cdp_json_exists(v))
+		return;
+	if (cdp_json_is(v, CDP_JSON_STRING))
+	{
+		const char *region = cdp_json_string(v, &length);
+
+		r->phone_region = pnstrdup(region, length);
+	}
+	if (r->phone_region == NULL ||
+		!DatumGetBool(DirectFunctionCall1(cdp_is_phone_region, CStringGetTextDatum(r->phone_region))))
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("unknown phone region in the rules"),
+						errhint("Write the two capital letters of a country, such as DE; see cdp.is_phone_region().")));
+}
+
 /* Parse a jsonb of rules. */
 static CdpJsonValue
 parse_rules(Jsonb *rules)
@@ -117,7 +138,7 @@ default_rules(void)
 void
 cdp_query_rules_read(CdpQueryRules *r, Jsonb *written)
 {
-	static const char *const keys[] = {"namespaces", "blocked", "pins", "denials", NULL};
+	static const char *const keys[] = {"namespaces", "blocked", "pins", "denials", "phone_region", NULL};
 	CdpJsonValue rules = written == NULL ? default_rules() : parse_rules(written);
 	CdpJsonValue namespaces;
 
@@ -126,6 +147,7 @@ cdp_query_rules_read(CdpQueryRules *r, Jsonb *written)
 	if (!cdp_json_exists(namespaces))
 		namespaces = cdp_json_member(default_rules(), "namespaces");
 	r->namespaces = cdp_namespaces_of_json(namespaces, part(rules, "blocked"));
+	read_phone_region(r, part(rules, "phone_region"));
 	read_rulings(r, rules, "pins", true);
 	read_rulings(r, rules, "denials", false);
 }

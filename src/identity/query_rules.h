@@ -18,6 +18,7 @@ typedef struct CdpWrittenRuling
 typedef struct CdpQueryRules
 {
 	const CdpNamespaces *namespaces;
+	const char *phone_region; /* NULL: none */
 	CdpWrittenRuling *rulings; /* pins first */
 	int n_rulings;
 } CdpQueryRules;

@@ -57,6 +57,8 @@ CREATE TABLE customer (id int, mail text, card text, seen timestamptz);
 INSERT INTO customer VALUES (1, 'Ada@x.org', 'C1', '2026-01-01Z'), (2, 'ada@x.org', 'C2', '2026-01-02Z'), (3, 'info@shop.org', 'C3', '2026-01-03Z'), (4, 'info@shop.org', '0', '2026-01-03Z'), (5, 'qa-1@x.org', 'C5', NULL), (6, NULL, 'C1', NULL);
 \set rules '{"namespaces": {"customer": {"kind": "person", "priority": 1, "max_per_profile": 2, "paths": ["id"]}, "email": {"priority": 2, "normalizer": "email", "paths": ["mail"]}, "card": {"kind": "device", "priority": 3, "bridge": "always", "valid_pattern": "^C", "paths": ["card"]}}, "blocked": ["email:INFO@shop.org", {"value": "^qa-", "is_pattern": true}, {"value": "3", "namespace": "customer"}], "pins": [["customer:5", "email: Never@Seen.org"]], "denials": [["customer:6", "card:C1"], ["customer:1", "email:not@seen.org"]]}'
 SELECT * FROM cdp.resolve('SELECT to_jsonb(c), seen FROM customer c', :'rules') ORDER BY profile, identifier;
+-- a blocked value of which nothing is left leaves no trace on the next
+SELECT * FROM cdp.resolve($$SELECT '{"userId":"x"}'$$, '{"blocked": ["email: ", {"value": "x"}]}');
 -- rules without namespaces, or with nothing, have the default ones
 SELECT * FROM cdp.resolve('SELECT message FROM message WHERE n = 1', '{"denials": [["user_id:ann", "anonymous_id:tablet"]], "pins": null}') ORDER BY 1;
 SELECT count(*) FROM cdp.resolve('SELECT message FROM message', '{}');
@@ -64,6 +66,9 @@ SELECT count(*) FROM cdp.resolve('SELECT message FROM message', NULL);
 SELECT count(*) FROM cdp.resolve('SELECT message FROM message WHERE false');
 -- a denial is stronger than a pin
 SELECT count(DISTINCT profile) FROM cdp.resolve($$SELECT '{}'$$, '{"pins": [["user_id:a", "email:b"]], "denials": [["email:b", "user_id:a"]]}');
+
+-- phone numbers as they are dialled in a region
+SELECT * FROM cdp.resolve($$SELECT '{"userId":"u","context":{"traits":{"phone":"030 12345678"}}}'$$, '{"phone_region": "DE", "pins": [["phone:+49 30 12345678", "email:p@x.org"]]}') ORDER BY 1;
 
 -- what is wrong
 CREATE FUNCTION error_of(query text, rules jsonb DEFAULT NULL) RETURNS text LANGUAGE plpgsql AS $$
@@ -91,7 +96,7 @@ SELECT error_of('SELECT ''{}''', rules::jsonb) FROM unnest(ARRAY['1', '[]', '{"n
 	'{"namespaces":{"a":{"priority":1,"entity":"ship"}}}', '{"namespaces":{"a":{"priority":1,"valid_pattern":"("}}}', '{"namespaces":{"a":{"priority":1,"valid_pattern":1}}}', '{"namespaces":{"a":{"priority":1,"paths":"x"}}}',
 	'{"namespaces":{"a":{"priority":1,"paths":["x..y"]}}}', '{"namespaces":{"a":{"priority":1,"paths":["click:x"]}}}', '{"namespaces":{"a":{"priority":1,"paths":[null]}}}', '{"namespaces":{"a":{"priority":1},"b":{"priority":1}}}',
 	'{"blocked":{}}', '{"blocked":[1]}', '{"blocked":["secret"]}', '{"blocked":["fax:secret"]}', '{"blocked":[{}]}', '{"blocked":[{"value":""}]}', '{"blocked":[{"value":"(","is_pattern":true}]}', '{"blocked":[{"value":"x","is_pattern":1}]}',
-	'{"blocked":[{"value":"x","namespace":"fax"}]}', '{"blocked":[{"pattern":"x"}]}', '{"pins":{}}', '{"pins":["user_id:a"]}', '{"pins":[["user_id:secret"]]}', '{"pins":[["user_id:secret", 1]]}', '{"pins":[["user_id:secret", "secret"]]}',
+	'{"blocked":[{"value":"x","namespace":"fax"}]}', '{"blocked":[{"pattern":"x"}]}', '{"pins":{}}', '{"phone_region":"secret"}', '{"phone_region":49}', '{"pins":["user_id:a"]}', '{"pins":[["user_id:secret"]]}', '{"pins":[["user_id:secret", 1]]}', '{"pins":[["user_id:secret", "secret"]]}',
 	'{"pins":[["user_id:a", "email:b"], ["fax:secret", "user_id:secret"]]}', '{"denials":[["email:Secret@x.org", "email: secret@x.ORG"]]}', '{"denials":[["user_id:secret", "group_id:secret"]]}', '{"denials":[["user_id:null", "user_id:secret"]]}',
 	'{"blocked":["user_id:x"],"pins":[["user_id:x", "email:b"]]}']) WITH ORDINALITY r (rules, n) ORDER BY n;
 SELECT error_of('SELECT ''{}''', jsonb_build_object('namespaces', (SELECT jsonb_object_agg('n' || i, jsonb_build_object('priority', i)) FROM generate_series(1, 101) i)));
@@ -100,14 +105,19 @@ SELECT error_of('SELECT ''{}''', jsonb_build_object('namespaces', (SELECT jsonb_
 SELECT error_of('SELECT ''{}''', '{"namespaces":{"a":{"priority":1},"b":{"priority":1,"entity":"account"}}}');
 -- it respects its memory, and a cancel; afterwards all is well
 SET cdp.max_resolve_memory = '4MB';
-SELECT * FROM cdp.resolve($$SELECT jsonb_build_object('userId', i, 'anonymousId', i) FROM generate_series(1, 1000000) i$$);
-SELECT count(*) FROM cdp.resolve($$SELECT jsonb_build_object('userId', i % 100, 'anonymousId', i % 100) FROM generate_series(1, 100000) i$$);
-SELECT count(*) FROM cdp.resolve($$SELECT jsonb_build_object('messageId', i, 'userId', 'x') FROM generate_series(1, 1000000) i$$);
+SELECT * FROM cdp.resolve($$SELECT jsonb_build_object('userId', i, 'anonymousId', i) FROM generate_series(1, 100000) i$$);
+SELECT count(*) FROM cdp.resolve($$SELECT jsonb_build_object('userId', i % 100, 'anonymousId', i % 100) FROM generate_series(1, 20000) i$$);
+SELECT count(*) FROM cdp.resolve($$SELECT jsonb_build_object('messageId', i, 'userId', 'x') FROM generate_series(1, 200000) i$$);
 RESET cdp.max_resolve_memory;
 SET statement_timeout = '300ms';
 SELECT * FROM cdp.resolve($$SELECT '{"userId":"x"}' FROM generate_series(1, 100000) a, generate_series(1, 100000) b$$);
 RESET statement_timeout;
 SELECT * FROM cdp.resolve('SELECT message FROM message WHERE n = 3') ORDER BY 1;
+SET cdp.max_resolve_memory = '4MB';
+SELECT * FROM cdp.resolve($$SELECT jsonb_build_object('batch', jsonb_agg(jsonb_build_object('userId', i))) FROM generate_series(1, 40000) i$$);
+RESET cdp.max_resolve_memory;
+-- what a message without identifiers says besides does not matter
+SELECT * FROM cdp.resolve($$SELECT '{"userId":null,"timestamp":"yesterday","messageId":[]}'$$);
 -- it only reads
 SELECT error_of('DELETE FROM message RETURNING message');
 -- a value of the longest size, and characters of all kinds
@@ -120,9 +130,9 @@ SELECT count(*) FROM cdp.namespace;
 SET cdp.clock = '2026-01-31T12:00:00Z';
 SELECT cdp.block_value('u5', 'user_id'), cdp.block_value('^u1[0-4]$', is_pattern => true);
 CREATE FUNCTION pick(seed int, n int) RETURNS text LANGUAGE sql IMMUTABLE AS $$ SELECT (hashint8(seed) & 2147483647) % n || '' $$;
-SELECT sum(i.events) AS events FROM generate_series(1, 1500) m, LATERAL cdp.ingest(jsonb_build_object('type', 'track', 'event', 'e', 'messageId', 'm' || m, 'timestamp', '2026-01-' || lpad((1 + m % 30)::text, 2, '0'),
+SELECT i.events FROM (SELECT jsonb_build_object('batch', jsonb_agg(jsonb_build_object('type', 'track', 'event', 'e', 'messageId', 'm' || m, 'timestamp', '2026-01-' || lpad((1 + m % 30)::text, 2, '0'),
 	'userId', CASE WHEN pick(m, 4) < '2' THEN 'u' || pick(m + 10000, 150) END, 'anonymousId', 'a' || pick(m + 20000, 400),
-	'context', CASE WHEN pick(m + 30000, 5) = '0' THEN jsonb_build_object('traits', jsonb_build_object('email', 'e' || pick(m + 40000, 150) || '@x.org')) END)::text) i;
+	'context', CASE WHEN pick(m + 30000, 5) = '0' THEN jsonb_build_object('traits', jsonb_build_object('email', 'e' || pick(m + 40000, 150) || '@x.org')) END)))::text AS payload FROM generate_series(1, 1500) m) p, LATERAL cdp.ingest(p.payload) i;
 SELECT cdp.pin('user_id:u1', 'email:e2@x.org', 'test') AS pin, cdp.deny('user_id:u3', (SELECT cdp.identifier(namespace_b, value_b) FROM cdp.links WHERE value_a = 'u3' AND namespace_b = 'anonymous_id' AND status = 'accepted' ORDER BY 1 LIMIT 1), 'test') AS denial;
 CREATE FUNCTION rules_in_force() RETURNS jsonb LANGUAGE sql AS $$
 	SELECT jsonb_build_object('namespaces', (SELECT jsonb_object_agg(name, to_jsonb(n) - 'name') FROM cdp.namespace n), 'blocked', (SELECT jsonb_agg(to_jsonb(b) - 'ruling_id') FROM cdp.blocked_value b),

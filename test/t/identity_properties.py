@@ -7,7 +7,9 @@ usage: identity_properties.py [psql command and arguments]      (default: $PSQL,
 Works in a database of its own; no oracle is needed.  Each population (a stream of the kinds that identity_oracle.py
 has, with traits and consents) is brought in, and then there and back again, several times:
   repeated   messages once more
-  ruled      pins and denials, undone in another order
+  ruled      pins, denials and retractions of messages, identifiers and links, undone in another order
+  added      messages that are retracted again
+  forgotten  a retracted message, brought once more: it stays retracted until that is undone
 Each time all that can be read of it must be as before: identifiers, links with evidence and judgement, profile ids,
 profiles with traits, consents, counts and memberships, fragments, anchors.  On the way and in the end accepted
 links are a forest that spans each profile, each link is judged, no profile breaks a limit or a denial.  Then limits
@@ -32,7 +34,7 @@ CREATE FUNCTION identity_test_state() RETURNS TABLE (population text, fact text)
         SELECT profile_id, split_part(min(value), '.', 1) AS population, string_agg(namespace || ':' || value, ' ' ORDER BY namespace, value) AS who
         FROM cdp.identifiers GROUP BY profile_id HAVING count(*) > 1 OR sum(event_count) > 0
     )
-    SELECT population, format('profile of %s: %s, traits %s, consents %s, %s events, %s to %s', who, profile_id, p.traits, p.consents, p.event_count, p.first_seen_at, p.last_seen_at)
+    SELECT population, format('profile of %s: traits %s, consents %s, %s events, %s to %s', who, p.traits, p.consents, p.event_count, p.first_seen_at, p.last_seen_at)
     FROM person JOIN cdp.profile p USING (profile_id)
     UNION ALL
     SELECT population, format('member %s: %s', segment, who) FROM person JOIN cdp.members USING (profile_id)
@@ -47,6 +49,9 @@ CREATE FUNCTION identity_test_state() RETURNS TABLE (population text, fact text)
     FROM cdp.fragment f JOIN cdp.identity i USING (identifier_id) WHERE f.event_count > 0 OR f.traits IS NOT NULL OR f.consents IS NOT NULL
     UNION ALL
     SELECT split_part(message_id, '.', 1), format('event %s of %s:%s', message_id, anchor_namespace, anchor_value) FROM cdp.events
+$$;
+CREATE FUNCTION identity_test_ids() RETURNS TABLE (population text, fact text) LANGUAGE sql AS $$
+    SELECT split_part(value, '.', 1), format('%s:%s %s', namespace, value, profile_id) FROM cdp.identifiers WHERE event_count > 0
 $$;
 CREATE FUNCTION identity_test_unsound() RETURNS TABLE (population text, fact text) LANGUAGE sql AS $$
     SELECT split_part(i.value, '.', 1), format('profile %s breaks limit %s: %s', i.profile_id, n.name, count(*))
@@ -89,12 +94,18 @@ class Population:
 def random_population(oracle, r, rules, name, nasty):
     events = nasty_stream(r) if nasty else plain_stream(oracle, r)
     ids = r.sample([e[0] for e in events], len(events))
-    rulings = list(dict.fromkeys(x for x in random_rulings(r, rules, events) if x[0] in RULINGS))
+    rulings = random_rulings(r, rules, events)
+    pool = sorted({n for _, _, ids in events for n in ids}) + [("user_id", "new"), ("email", "new"), ("device_id", "new"), ("anonymous_id", "new")]
+    added = [[f"m{10**5 + i}", r.choice(events)[1] + r.randrange(-2, 3), r.sample(pool, r.choice([1, 2, 2, 3]))] for i in range(r.choice([1, 1, 2, 3]))]
+    retracted = [("retract_message", e[0]) for e in r.sample(added, len(added))]
+    forgotten = ("retract_message", r.choice(ids))
     trials = {
         "repeated": ([("inbox", r.choices(ids, k=len(ids)), 10), ("calls", r.choices(ids, k=3))], []),
         "ruled": (rulings, [("undo", x) for x in r.sample(rulings, len(rulings))]),
+        "added": (r.choice([calls, batches])(r, [e[0] for e in added]), retracted),
+        "forgotten": ([forgotten, ("calls", [forgotten[1]])], [("undo", forgotten)]),
     }
-    return Population(name, {e[0]: e for e in events}, batches(r, ids), trials, r.random())
+    return Population(name, {e[0]: e for e in events + added}, batches(r, ids), trials, r.random())
 
 
 def steps_sql(population, steps):
@@ -111,21 +122,24 @@ def raised(rules):
     return {name: c | {"limit": c["limit"] and c["limit"] + 1} if "limit" in c else c for name, c in rules.items()}
 
 
-def touched(population):
-    """Somebody new to see everybody once more with, alone: changed rules reach them all."""
-    nodes = sorted({n for _, _, ids in population.events.values() for n in ids})
-    return ingest([message(f"{population.name}.x.", (f"m{10**6 + i}", 0, [n]), random.Random(1)) for i, n in enumerate(nodes)])
+def lasting_ids(before, there, after):
+    """The profile ids before and after, but of people of whom nobody was left on the way."""
+    left = {fact.rsplit(" ", 1)[0] for fact in there}
+    lasting = {fact.rsplit(" ", 1)[1] for fact in before if fact.rsplit(" ", 1)[0] in left}
+    kept = {fact for fact in before if fact.rsplit(" ", 1)[1] in lasting}
+    nodes = {fact.rsplit(" ", 1)[0] for fact in kept}
+    return kept, {fact for fact in after if fact.rsplit(" ", 1)[0] in nodes}
 
 
 def play(database, rules, populations):
     """All trials of populations; what is wrong, by population."""
     sql = "SELECT identity_test_forget();\nBEGIN;\n" + rules_sql(rules) + "COMMIT;\n"
-    sql += "".join(steps_sql(p, p.arrival) for p in populations) + read("start", "state") + read("start", "unsound")
+    sql += "".join(steps_sql(p, p.arrival) for p in populations) + read("start", "state") + read("start", "ids") + read("start", "unsound")
     for name in populations[0].trials:
-        sql += "".join(steps_sql(p, p.trials[name][0]) for p in populations) + read(name, "unsound")
-        sql += "".join(steps_sql(p, p.trials[name][1]) for p in populations) + read(name, "state")
+        sql += "".join(steps_sql(p, p.trials[name][0]) for p in populations) + read(f"{name}, there", "ids") + read(name, "unsound")
+        sql += "".join(steps_sql(p, p.trials[name][1]) for p in populations) + read(name, "state") + read(name, "ids")
     sql += read("start", "uncontested") + "BEGIN;\n" + rules_sql(raised(rules)) + "COMMIT;\n"
-    sql += "".join(map(touched, populations)) + read("raised", "uncontested")
+    sql += read("raised", "uncontested")
     sql += "SELECT 'end', 'unsound', '', part || ' differ by cdp.verify()' FROM cdp.verify() WHERE differences <> 0;\n"
 
     facts, wrong = defaultdict(set), defaultdict(list)
@@ -137,11 +151,12 @@ def play(database, rules, populations):
             else:
                 facts[population, function, when].add(fact)
     for p in populations:
-        start = facts[p.name, "state", "start"]
-        for name in p.trials:
-            now = facts[p.name, "state", name]
-            if now != start:
-                wrong[p.name].append(f"{name} changed something:\n  before  " + "\n          ".join(sorted(start - now)) + "\n  after   " + "\n          ".join(sorted(now - start)))
+        for previous, name in zip(["start", *p.trials], p.trials):
+            before, after = facts[p.name, "state", previous], facts[p.name, "state", name]
+            if before == after:
+                before, after = lasting_ids(*(facts[p.name, "ids", when] for when in (previous, f"{name}, there", name)))
+            if before != after:
+                wrong[p.name].append(f"{name} changed something:\n  before  " + "\n          ".join(sorted(before - after)) + "\n  after   " + "\n          ".join(sorted(after - before)))
         split = facts[p.name, "uncontested", "start"] - facts[p.name, "uncontested", "raised"]
         if split:
             wrong[p.name].append(f"raising limits split who was not contested: {split}")
@@ -149,19 +164,21 @@ def play(database, rules, populations):
 
 
 def smaller(population):
-    """Populations with one thing less."""
+    """Populations with one thing less: a step, an event, an identifier of an event."""
+    def like(**changes):
+        return Population(**(vars(population) | changes))
     for name, (there, back) in population.trials.items():
         if there or back:
-            yield Population(population.name, population.events, population.arrival, population.trials | {name: ([], [])}, population.order)
-        for i in range(len(there)):
-            step = there[i]
-            yield Population(population.name, population.events, population.arrival,
-                             population.trials | {name: (there[:i] + there[i + 1:], [s for s in back if s != ("undo", step)])}, population.order)
-    for events, arrival in with_less(population.events, population.arrival):
-        def kept(step):
-            return (step[0], [m for m in step[1] if m in events]) + step[2:] if step[0] in EVENT_STEPS else step
-        trials = {name: ([kept(s) for s in there], back) for name, (there, back) in population.trials.items()}
-        yield Population(population.name, events, arrival, trials, population.order)
+            yield like(trials=population.trials | {name: ([], [])})
+        for i, step in enumerate(there):
+            yield like(trials=population.trials | {name: (there[:i] + there[i + 1:], [s for s in back if s != ("undo", step)])})
+    for m, (_, t, ids) in population.events.items():
+        def kept(steps):
+            return [(s[0], [x for x in s[1] if x != m]) + s[2:] if s[0] in EVENT_STEPS else s for s in steps if m not in s and ("retract_message", m) not in s]
+        yield like(events={x: e for x, e in population.events.items() if x != m}, arrival=kept(population.arrival),
+                   trials={name: (kept(there), kept(back)) for name, (there, back) in population.trials.items()})
+        for n in ids if len(ids) > 1 else []:
+            yield like(events=population.events | {m: (m, t, [x for x in ids if x != n])})
 
 
 def report(database, rules, wrong, populations, seed):

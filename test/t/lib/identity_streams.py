@@ -2,7 +2,8 @@
 
 A stream is a list of events [message_id, t, [(namespace, value), ..]], t in microseconds since BASE.  What is done
 with it is a list of steps: ("calls", ids), ("envelope", ids), ("inbox", ids, size), ("waiting", ids), ("pause",),
-rulings ("pin", a, b), ("deny", a, b), and ("undo", ruling).
+rulings ("pin", a, b), ("deny", a, b), ("retract_message", id), ("retract_identifier", a), ("retract_link", a, b), and
+("undo", ruling).
 """
 import importlib.util, json, os, shlex, subprocess, sys, time
 from collections import defaultdict
@@ -13,7 +14,7 @@ SHARED = Path(__file__).resolve().parents[3].parent / "shared"
 BASE = datetime(2026, 1, 1, tzinfo=timezone.utc)
 SECOND = 1_000_000
 EVENT_STEPS = ("calls", "envelope", "inbox", "waiting")  # those that bring messages in
-RULINGS = ("pin", "deny")
+RULINGS = ("pin", "deny", "retract_message", "retract_identifier", "retract_link")
 PATHS = {"user_id": "{userId}", "anonymous_id": "{anonymousId}", "email": "{context.traits.email}", "device_id": "{context.device.id}"}
 
 
@@ -86,7 +87,7 @@ def chain(r):
 
 def hub(r):
     """Many users on one device, some by an address alone."""
-    n = int(5 * 40 ** (r.random() ** 2))
+    n = int(5 * 40 ** (r.random() ** 4))
     device = (r.choice(["device_id", "anonymous_id"]), "hub")
     happenings = []
     for i in range(n):
@@ -139,15 +140,20 @@ def nasty_stream(r):
 # what is done with a stream
 
 def random_rulings(r, rules, events):
-    """What a steward says of it: now and then of somebody never seen, sometimes to take it back."""
+    """Different things that a steward says of it, now and then of somebody never seen."""
     pool = sorted({n for _, _, ids in events for n in ids} | {("user_id", "u9"), ("email", "e9")})
-    steps = []
+    rulings = set()
     for _ in range(r.choice([1, 1, 2, 3, 5])):
-        if steps and r.random() < 0.3:
-            steps.append(("undo", r.choice([x for x in steps if x[0] != "undo"])))
+        kind, (m, _, ids) = r.choice(RULINGS), r.choice(events)
+        if kind == "retract_message":
+            rulings.add((kind, m))
+        elif kind == "retract_identifier":
+            rulings.add((kind, r.choice(ids)))
+        elif kind == "retract_link" and len(ids) > 1:
+            rulings.add((kind,) + tuple(by_strength(rules, ids)[:2]))
         else:
-            steps.append((r.choice(["pin", "deny"]),) + ordered(rules, *r.sample(pool, 2)))
-    return steps
+            rulings.add(("pin" if kind == "pin" else "deny",) + ordered(rules, *r.sample(pool, 2)))
+    return r.sample(sorted(rulings), len(rulings))
 
 
 def cut(r, items, parts):
@@ -156,13 +162,17 @@ def cut(r, items, parts):
     return [items[a:b] for a, b in zip([0] + at, at + [len(items)])]
 
 
-def with_rulings(r, steps, rulings):
-    """Steps with rulings, in their order, anywhere between but where messages wait."""
+def with_rulings(r, steps, rulings, undone=0.3):
+    """Steps with rulings anywhere between but where messages wait; that part of them is undone."""
     steps = list(steps)
     first = 1 + max((i for i, s in enumerate(steps) if s[0] in ("waiting", "pause")), default=-1)
-    places = sorted(r.randrange(first, len(steps) + 1) for _ in rulings)
-    for i, (place, ruling) in enumerate(zip(places, rulings)):
-        steps.insert(place + i, ruling)
+    for ruling in rulings:
+        # a message can only be retracted when it is there
+        here = first if ruling[0] != "retract_message" else 1 + next(i for i, s in enumerate(steps) if s[0] in EVENT_STEPS and ruling[1] in s[1])
+        place = r.randrange(max(first, here), len(steps) + 1)
+        steps.insert(place, ruling)
+        if r.random() < undone:
+            steps.insert(r.randrange(place + 1, len(steps) + 1), ("undo", ruling))
     return steps
 
 
@@ -247,7 +257,9 @@ def drain(size):
 def ruling_sql(prefix, ruling):
     """The call that makes a ruling."""
     kind, *what = ruling
-    return f"cdp.{kind}(" + ", ".join(f"'{n}:{prefix}{v}'" for n, v in what) + ", 'test')"
+    if kind == "retract_message":
+        return f"cdp.retract('{prefix}{what[0]}'::text, 'test')"
+    return f"cdp.{kind.split('_')[0]}(" + ", ".join(f"'{n}:{prefix}{v}'::cdp.identifier" for n, v in what) + ", 'test')"
 
 
 def step_sql(prefix, events, step, r):
@@ -286,20 +298,19 @@ DECLARE
 BEGIN
     EXECUTE 'SELECT ' || command INTO ruled;
     INSERT INTO identity_test_ruling VALUES (what, ruled);
-EXCEPTION WHEN check_violation THEN
-    NULL; -- another ruling or a limit stands against it
+EXCEPTION WHEN check_violation OR undefined_object OR invalid_parameter_value THEN
+    NULL; -- another ruling or a limit stands against it, or there is nothing to retract
 END
 $$;
-CREATE VIEW identity_test_in_force AS
-    SELECT DISTINCT t.what, t.ruling_id FROM identity_test_ruling t JOIN cdp.ruling r USING (ruling_id) WHERE r.undone_at IS NULL;
 CREATE FUNCTION identity_test_undo(undone text) RETURNS bigint LANGUAGE sql AS $$
-    SELECT count(cdp.undo(ruling_id)) FROM identity_test_in_force WHERE what = undone
+    SELECT count(cdp.undo(ruling_id)) FROM identity_test_ruling JOIN cdp.ruling USING (ruling_id) WHERE what = undone AND undone_at IS NULL
 $$;
 CREATE FUNCTION identity_test_forget() RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     EXECUTE (SELECT 'TRUNCATE identity_test_ruling, ' || string_agg(oid::regclass::text, ', ') FROM pg_class
         WHERE relnamespace = 'cdp'::regnamespace AND relkind IN ('r', 'p') AND NOT relispartition
         AND relname NOT IN ('setup', 'source', 'namespace', 'blocked_value', 'purpose', 'segment'));
+    DELETE FROM cdp.blocked_value;
     DELETE FROM cdp.namespace;
 END
 $$;
@@ -309,7 +320,7 @@ READ = f"""
 SELECT 'identifier', split_part(value, '.', 1), split_part(value, '.', 2), namespace, split_part(value, '.', 3), profile_id, event_count FROM cdp.identifiers;
 SELECT 'link', split_part(value_a, '.', 1), split_part(value_a, '.', 2), namespace_a, split_part(value_a, '.', 3), namespace_b, split_part(value_b, '.', 3),
     (extract(epoch FROM first_seen_at - '{BASE}') * 1000000)::bigint, (extract(epoch FROM last_seen_at - '{BASE}') * 1000000)::bigint, event_count, status, reason FROM cdp.links;
-SELECT 'ruling', split_part(what, '.', 1), split_part(what, '.', 2), split_part(what, '.', 3) FROM identity_test_in_force;
+SELECT 'ruling', split_part(what, '.', 1), split_part(what, '.', 2), split_part(what, '.', 3), undone_at IS NULL FROM identity_test_ruling JOIN cdp.ruling USING (ruling_id);
 SELECT 'event', split_part(message_id, '.', 1), split_part(message_id, '.', 2), split_part(message_id, '.', 3), anchor_namespace, split_part(anchor_value, '.', 3) FROM cdp.events;
 SELECT 'unsound', part || ' differ by cdp.verify()', differences FROM cdp.verify() WHERE differences <> 0;
 SELECT 'unsound', 'payloads left in the inbox', count(*) FROM cdp.inbox HAVING count(*) > 0;
@@ -369,17 +380,60 @@ def psql_command():
 
 # what is expected
 
+def by_strength(rules, nodes):
+    return sorted(set(nodes), key=lambda n: (rules[n[0]]["priority"], n[0], n[1]))
+
+
 def ordered(rules, a, b):
     """The stronger first."""
-    return tuple(sorted((a, b), key=lambda n: (rules[n[0]]["priority"], n[0], n[1])))
+    return tuple(by_strength(rules, (a, b)))
+
+
+def left_over(rules, events, rulings):
+    """Events as if what is retracted had never been seen: without it; who is linked no more has an event of his own."""
+    rulings = set(rulings)
+    for m, t, ids in {e[0]: e for e in events}.values():
+        if ("retract_message", m) in rulings:
+            continue
+        ids = by_strength(rules, [n for n in ids if ("retract_identifier", n) not in rulings])
+        alone = [n for n in ids[1:] if ("retract_link", ids[0], n) in rulings]
+        yield [m, t, [n for n in ids if n not in alone]]
+        yield from ([f"{m} {n}", t, [n]] for n in alone)
 
 
 def resolve(oracle, rules, events, rulings):
-    """Partition, rejected links and anchors by the oracle, under rulings (kind, a, b)."""
+    """Partition, rejected links and anchors by the oracle, under rulings."""
+    left = list(left_over(rules, events, rulings))
     # a pin without evidence is older than any
-    result = oracle.resolve(rules, [[m, t + 1, ids] for m, t, ids in events], [x[1:] for x in rulings if x[0] == "pin"], [x[1:] for x in rulings if x[0] == "deny"])
+    result = oracle.resolve(rules, [[m, t + 1, ids] for m, t, ids in left], [x[1:] for x in rulings if x[0] == "pin"], [x[1:] for x in rulings if x[0] == "deny"])
     return ([[tuple(n) for n in c] for c in result["profiles"]], sorted((tuple(u), tuple(v), why) for u, v, why in result["rejected"]),
-            {m: tuple(n) for m, n in result["anchors"].items()})
+            {m: tuple(result["anchors"][m]) if ids else None for m, _, ids in left if " " not in m})
+
+
+def evidence(rules, events, rulings):
+    """Each link with its first and last time and its number of events."""
+    links = {}
+    for _, t, ids in left_over(rules, events, rulings):
+        for n in ids[1:]:
+            first, last, count = links.get((ids[0], n), (t, t, 0))
+            links[ids[0], n] = (min(first, t), max(last, t), count + 1)
+    return links
+
+
+def may_stand(oracle, rules, events, force, ruling):
+    """Whether a ruling is to be taken, when these are in force."""
+    kind, *what = ruling
+    if kind == "retract_message":
+        return True
+    if kind == "retract_identifier":
+        return any(what[0] in ids for _, _, ids in left_over(rules, events, force)) and not any(
+            x[0] in ("pin", "retract_link") and what[0] in x for x in force)
+    opposite = any(list(x[1:]) == what and x[0] != kind and "pin" in (x[0], kind) for x in force)
+    if opposite or any(("retract_identifier", n) in force for n in what):
+        return False
+    if kind == "retract_link":
+        return tuple(what) in evidence(rules, events, force)
+    return kind == "deny" or not any(link[:2] == tuple(what) for link in resolve(oracle, rules, events, force + [ruling])[1])
 
 
 def rulings_in_force(oracle, rules, events, steps):
@@ -390,29 +444,19 @@ def rulings_in_force(oracle, rules, events, steps):
             known += [events[m] for m in step[1]]
         elif step[0] == "undo":
             force = [x for x in force if x != step[1]]
-        elif step[0] in RULINGS and not any(x[1:] == step[1:] for x in force):
-            rejected = resolve(oracle, rules, known, force + [step])[1] if step[0] == "pin" else []
-            if not any(link[:2] == step[1:] for link in rejected):
-                force.append(step)
+        elif step[0] in RULINGS and may_stand(oracle, rules, known, force, step):
+            force.append(step)
     return sorted(force)
-
-
-def evidence(rules, events):
-    """Each link with its first and last time and its number of events."""
-    links = {}
-    for _, t, ids in {m: (m, t, ids) for m, t, ids in events}.values():
-        strongest, *others = sorted(set(ids), key=lambda n: (rules[n[0]]["priority"], n[0], n[1]))
-        for n in others:
-            first, last, count = links.get((strongest, n), (t, t, 0))
-            links[strongest, n] = (min(first, t), max(last, t), count + 1)
-    return links
 
 
 class Outcome:
     """What the database made of one stream by one way."""
 
     def __init__(self):
-        self.people, self.links, self.rulings, self.anchors = [], [], [], {}
+        self.people, self.links, self.rulings, self.anchors = [], [], {}, {}  # rulings taken: whether they stand
+
+    def in_force(self):
+        return sorted(ruling for ruling, stands in self.rulings.items() if stands)
 
     def difference(self, rules, events, want):
         """What is not as expected, or None."""
@@ -420,7 +464,7 @@ class Outcome:
         for name, value, profile_id, count in self.people:
             partition[profile_id].append((name, value, count))
         # somebody whom nothing named but a denial, or a pin that was undone, may be there, alone
-        named = {n for kind, *pair in self.rulings if kind == "pin" for n in pair}
+        named = {n for kind, *pair in self.in_force() if kind == "pin" for n in pair}
         have = sorted(sorted((name, value) for name, value, _ in c) for c in partition.values()
                       if len(c) > 1 or c[0][2] > 0 or c[0][:2] in named)
         if have != want[0]:
@@ -431,9 +475,10 @@ class Outcome:
         if any(l[5] not in ("accepted", "redundant", "rejected") or (l[5] == "rejected") != (l[6] != "") for l in self.links):
             return f"a link has no proper judgement: {self.links}"
         seen = {l[:2]: l[2:5] for l in self.links if l[4] > 0}
-        if seen != evidence(rules, events):
-            return f"the evidence of links differs:\n  expected  {evidence(rules, events)}\n  database  {seen}"
-        return self.no_forest(have) or (self.other_anchors(want[2]) if not os.environ.get("NOANCHORS") else None)
+        expected = evidence(rules, events, self.in_force())
+        if seen != expected:
+            return f"the evidence of links differs:\n  expected  {expected}\n  database  {seen}"
+        return self.no_forest(have) or self.other_anchors(want[2])
 
     def no_forest(self, clusters):
         """Accepted links must connect each profile, without circles."""
@@ -470,13 +515,11 @@ def read_outcomes(database):
             outcomes[f[0], f[1]].links.append(((f[2], f[3]), (f[4], f[5]), first, last, int(f[8]), f[9], f[10]))
         elif kind == "ruling":
             kind, *what = json.loads(f[2])
-            outcomes[f[0], f[1]].rulings.append((kind, *map(tuple, what)))
+            outcomes[f[0], f[1]].rulings[kind, *(x if isinstance(x, str) else tuple(x) for x in what)] = f[3] == "t"
         elif kind == "event":
-            outcomes[f[0], f[1]].anchors[f[2]] = (f[3], f[4])
+            outcomes[f[0], f[1]].anchors[f[2]] = (f[3], f[4]) if f[3] else None
         elif kind == "unsound":
             unsound.append(": ".join(f))
-    for outcome in outcomes.values():
-        outcome.rulings.sort()
     return outcomes, unsound
 
 
