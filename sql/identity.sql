@@ -550,7 +550,8 @@ BEGIN
 	GROUP BY d.linked_id, d.identifier_id, d.is_related
 	ON CONFLICT (identifier_a, identifier_b) DO UPDATE SET first_seen_at = excluded.first_seen_at,
 		last_seen_at = excluded.last_seen_at, event_count = excluded.event_count,
-		status = CASE WHEN 'related' IN (l.status, excluded.status) THEN excluded.status ELSE l.status END;
+		status = CASE WHEN 'related' IN (l.status, excluded.status) THEN excluded.status ELSE l.status END,
+		reason = CASE WHEN excluded.status <> 'related' THEN l.reason END;
 	SELECT array_agg(DISTINCT x.id) INTO touched FROM (
 		SELECT unnest(touched) AS id
 		UNION ALL SELECT l.identifier_b FROM cdp.link l WHERE l.identifier_a = ANY (identifier_ids)
