@@ -46,6 +46,8 @@ LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
+	members CONSTANT jsonb := '{"namespace": ["name", "entity", "kind", "priority", "max_per_profile", "bridge", "normalizer", "valid_pattern", "paths"],
+		"block_value": ["value", "namespace", "is_pattern"], "unblock_value": ["value", "namespace", "is_pattern"], "retract": ["message_id", "source"]}';
 	action text;
 	value jsonb;
 	n record;
@@ -55,6 +57,10 @@ BEGIN
 	IF jsonb_typeof(change) = 'object' THEN
 		SELECT k, change -> k INTO action, value FROM jsonb_object_keys(change - 'reason') k
 		WHERE (SELECT count(*) FROM jsonb_object_keys(change - 'reason')) = 1;
+	END IF;
+	IF jsonb_typeof(value) = 'object' AND EXISTS (SELECT FROM jsonb_object_keys(value) k WHERE NOT coalesce(members -> action ? k, true)) THEN
+		RAISE EXCEPTION 'unknown member in a change of %', action USING ERRCODE = 'invalid_parameter_value',
+			HINT = format('It takes %s.', (SELECT string_agg(m, ', ') FROM jsonb_array_elements_text(members -> action) m));
 	END IF;
 	CASE
 	WHEN action = 'namespace' AND value ->> 'name' IS NOT NULL THEN
