@@ -14,15 +14,17 @@ All ways must give the oracle's partition, its rejected links with their reasons
 be a forest that spans each profile, each link's evidence what the messages say, its judgement the same by all ways.
 Streams come in groups that share their rules, and each group ends with cdp.verify().  Exits 1 with a small case.
 """
-import json, os, random, sys, time
+import json, os, random, sys, threading, time
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "lib"))
 from identity_streams import *
 
 STREAMS_A_GROUP = 40
+GROUPS_AT_ONCE = 2  # each in a database of its own
 SESSIONS = 4
 
 
@@ -41,7 +43,7 @@ def random_ways(r, rules, events):
         ways["together"] = together(r, order())
     if r.random() < 0.1:
         ways["sessions"] = [("calls", [m]) for m in order()]
-    if r.random() < 0.5:
+    if r.random() < 0.4:
         rulings = random_rulings(r, rules, events)
         for way in ways:
             if way == "sessions":
@@ -62,8 +64,8 @@ def random_group(oracle, r, first, n):
     return rules, streams
 
 
-def feed(database, rules, streams):
-    """Bring streams in by all their ways."""
+def feed(database, rules, streams, restart):
+    """Bring streams in by all their ways, with a restart where they pause."""
     parts, sessions, turn = ["", ""], [""] * SESSIONS, 0
     for stream in streams:
         for way, steps in stream.ways.items():
@@ -77,8 +79,7 @@ def feed(database, rules, streams):
                 else:
                     parts[part] += step_sql(prefix, stream.events, step, r)
     database.run("SELECT identity_test_forget();\nBEGIN;\n" + rules_sql(rules) + "COMMIT;\n" + parts[0])
-    if any(("pause",) in steps for stream in streams for steps in stream.ways.values()):
-        database.restart()
+    restart()
     database.run(drain(random.Random(streams[0].order).choice([7, 100, 10000])) + parts[1])
     if any(sessions):
         database.run_beside(sessions)
@@ -111,7 +112,7 @@ def report(database, oracle, rules, failures, seed):
         return Stream(stream.name, events.values(), {way: steps}, stream.order)
 
     def problem_of(case):
-        feed(database, rules, [case])
+        feed(database, rules, [case], database.restart)
         outcomes, unsound = read_outcomes(database)
         return next((p for *_, p in differences(oracle, rules, [case], outcomes)), None) or "; ".join(unsound)
 
@@ -126,6 +127,21 @@ def report(database, oracle, rules, failures, seed):
             return
 
 
+def bring_in(databases, groups):
+    """Feed groups, one into each database at the same time; each with its outcomes and what is unsound."""
+    restarts = threading.Barrier(len(groups), action=databases[0].restart)
+
+    def run(database, group):
+        try:
+            feed(database, *group, restarts.wait)
+            return database, *group, *read_outcomes(database)
+        except RuntimeError as e:
+            restarts.abort()
+            return database, *group, {}, [] if isinstance(e, threading.BrokenBarrierError) else [str(e)]
+    with ThreadPoolExecutor(len(groups)) as feeders:
+        return list(feeders.map(run, databases, groups))
+
+
 def main():
     if not SHARED.is_dir():
         print("skipped: no oracle")
@@ -134,28 +150,26 @@ def main():
     n, seed = int(os.environ.get("STREAMS", 2000)), int(os.environ.get("SEED", 1))
     r = random.Random(seed)
     started, counts = time.monotonic(), defaultdict(int)
-    with Database(psql_command(), "identity_oracle") as database, ThreadPoolExecutor(1) as feeder:
-        def run(group):
-            try:
-                feed(database, *group)
-                return group, *read_outcomes(database)
-            except RuntimeError as e:
-                return group, {}, [str(e)]
-        groups = [random_group(oracle, r, i, min(STREAMS_A_GROUP, n - i)) for i in range(0, n, STREAMS_A_GROUP)]
-        # the database works on the next group while the oracle thinks about this one
-        for (rules, streams), outcomes, unsound in feeder.map(run, groups):
-            failures = list(differences(oracle, rules, streams, outcomes)) if outcomes else []
-            if failures or unsound:
-                feeder.shutdown(cancel_futures=True)
-                print(f"FAILED: {len(failures)} of {len(streams)} streams of one group differ (seed {seed})" + "".join(f"; {x}" for x in unsound))
-                # what went wrong only together is looked for in each
-                report(database, oracle, rules, failures or [(s, way, None) for s in streams for way in s.ways], seed)
-                sys.exit(1)
-            for outcome in outcomes.values():
-                counts["ways"] += 1
-                counts["messages"] += len(outcome.anchors)
-                counts["rejected"] += sum(l[5] == "rejected" for l in outcome.links)
-                counts["rulings"] += len(outcome.in_force())
+    groups = [random_group(oracle, r, i, min(STREAMS_A_GROUP, n - i)) for i in range(0, n, STREAMS_A_GROUP)]
+    rounds = [groups[i:i + GROUPS_AT_ONCE] for i in range(0, len(groups), GROUPS_AT_ONCE)]
+    with ExitStack() as stack:
+        databases = [stack.enter_context(Database(psql_command(), f"identity_oracle_{i}")) for i in range(GROUPS_AT_ONCE)]
+        ahead = stack.enter_context(ThreadPoolExecutor(1))
+        # the databases work on the next groups while the oracle thinks about these
+        for done in ahead.map(lambda groups: bring_in(databases, groups), rounds):
+            for database, rules, streams, outcomes, unsound in done:
+                failures = list(differences(oracle, rules, streams, outcomes)) if outcomes else []
+                if failures or unsound:
+                    ahead.shutdown(cancel_futures=True)
+                    print(f"FAILED: {len(failures)} of {len(streams)} streams of one group differ (seed {seed})" + "".join(f"; {x}" for x in unsound))
+                    # what went wrong only together is looked for in each
+                    report(database, oracle, rules, failures or [(s, way, None) for s in streams for way in s.ways], seed)
+                    sys.exit(1)
+                for outcome in outcomes.values():
+                    counts["ways"] += 1
+                    counts["messages"] += len(outcome.anchors)
+                    counts["rejected"] += sum(l[5] == "rejected" for l in outcome.links)
+                    counts["rulings"] += len(outcome.in_force())
     print(f"ok: {n} streams, {counts['ways']} ways in, {counts['messages']} messages, {counts['rejected']} rejected links, {counts['rulings']} rulings in force, "
           f"{time.monotonic() - started:.0f} s (seed {seed})")
 
