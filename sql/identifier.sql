@@ -149,12 +149,22 @@ AS $$
 DECLARE
 	was record;
 	reads_anew boolean;
+	wrong text;
 BEGIN
 	PERFORM cdp.require_init();
 	PERFORM cdp.hold_rules();
 	IF name IS NULL OR name !~ '^[a-z_][a-z0-9_]{0,62}$' THEN
 		RAISE EXCEPTION 'invalid name for a namespace' USING ERRCODE = 'invalid_name',
 			HINT = 'Use lower-case letters, digits and underscores, a letter first, at most 63.';
+	END IF;
+	wrong := CASE WHEN coalesce(kind, '') NOT IN ('person', 'contact', 'device') THEN 'kind'
+		WHEN coalesce(bridge, '') NOT IN ('unique', 'always', 'never') THEN 'bridge'
+		WHEN coalesce(normalizer, '') NOT IN ('none', 'lower', 'email', 'email_gmail', 'phone') THEN 'normalizer'
+		WHEN coalesce(entity, '') NOT IN ('person', 'account') THEN 'entity'
+		WHEN priority < 1 THEN 'priority' END;
+	IF wrong IS NOT NULL THEN
+		RAISE EXCEPTION 'invalid % of namespace "%"', wrong, name USING ERRCODE = 'check_violation',
+			HINT = 'kind is person, contact or device; bridge unique, always or never; normalizer none, lower, email, email_gmail or phone; entity person or account; priority at least 1.';
 	END IF;
 	IF max_per_profile < 1 THEN
 		RAISE EXCEPTION 'max_per_profile of namespace "%" must be at least 1', name

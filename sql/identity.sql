@@ -129,6 +129,10 @@ DECLARE
 	ends cdp.identifier[];
 	entities text[];
 BEGIN
+	IF a IS NULL OR b IS NULL THEN
+		RAISE EXCEPTION 'an identifier must not be null' USING ERRCODE = 'null_value_not_allowed',
+			HINT = 'Write namespace:value, such as email:ada@example.com.';
+	END IF;
 	IF cdp.is_blocked(a) OR cdp.is_blocked(b) THEN
 		RAISE EXCEPTION 'a blocked value cannot be ruled on' USING ERRCODE = 'invalid_parameter_value',
 			HINT = 'Blocked values are nobody''s; see cdp.is_blocked().';
@@ -147,7 +151,7 @@ BEGIN
 	RETURN ends;
 END
 $$;
-COMMENT ON FUNCTION cdp.order_ends(cdp.identifier, cdp.identifier) IS 'Two different identifiers of one entity, normalised, the stronger first. Errors 22023, 42704';
+COMMENT ON FUNCTION cdp.order_ends(cdp.identifier, cdp.identifier) IS 'Two different identifiers of one entity, normalised, the stronger first. Errors 22004, 22023, 42704';
 
 CREATE FUNCTION cdp.rule(kind text, a cdp.identifier, b cdp.identifier, reason text) RETURNS bigint
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -239,6 +243,10 @@ DECLARE
 BEGIN
 	PERFORM cdp.require_init();
 	PERFORM cdp.require_reason(reason);
+	IF identifier IS NULL THEN
+		RAISE EXCEPTION 'an identifier must not be null' USING ERRCODE = 'null_value_not_allowed',
+			HINT = 'Write namespace:value, such as email:ada@example.com.';
+	END IF;
 	-- first the rulings, then the rules, then people: everywhere in this order
 	LOCK TABLE cdp.ruling IN SHARE ROW EXCLUSIVE MODE;
 	PERFORM cdp.hold_rules();
@@ -302,7 +310,8 @@ BEGIN
 	PERFORM cdp.require_init();
 	PERFORM cdp.require_reason(reason);
 	IF message_id IS NULL THEN
-		RAISE EXCEPTION 'message_id must not be null' USING ERRCODE = 'null_value_not_allowed';
+		RAISE EXCEPTION 'message_id must not be null' USING ERRCODE = 'null_value_not_allowed',
+			HINT = 'See the view cdp.events.';
 	END IF;
 	LOCK TABLE cdp.ruling IN SHARE ROW EXCLUSIVE MODE;
 	SELECT r.ruling_id INTO ruled FROM cdp.retracted t JOIN cdp.ruling r USING (ruling_id) JOIN cdp.source s USING (source_id)
@@ -326,9 +335,13 @@ BEGIN
 		INSERT INTO cdp.retracted (ruling_id, occurred_at, received_at, source_id, type, name, message_id, message)
 		SELECT ruled, t.occurred_at, t.received_at, t.source_id, t.type, t.name, t.message_id, t.message FROM taken t;
 	END LOOP;
-	IF n = 0 THEN
+	-- what is written as cdp.pin() takes it, without a type, comes here too
+	IF n = 0 AND EXISTS (SELECT FROM cdp.namespace x WHERE x.name = split_part(message_id, ':', 1)) THEN
+		RETURN CASE WHEN source IS NULL THEN cdp.retract(message_id::cdp.identifier, reason)
+			ELSE cdp.rule('retract', message_id::cdp.identifier, reason::cdp.identifier, source) END;
+	ELSIF n = 0 THEN
 		RAISE EXCEPTION 'there is no event of that message id' USING ERRCODE = 'undefined_object',
-			HINT = 'See the view cdp.events. Identifiers are given as values of their type: cdp.retract(''email:a@b.example''::cdp.identifier, reason), or two of them for the link between them.';
+			HINT = 'See the view cdp.events. An identifier is written namespace:value.';
 	END IF;
 	IF ids IS NOT NULL THEN
 		PERFORM cdp.reconsider(ids, 'ruling', ids);
@@ -336,7 +349,7 @@ BEGIN
 	RETURN ruled;
 END
 $$;
-COMMENT ON FUNCTION cdp.retract(text, text, text) IS 'Retract a message: take its event out of the log, as if it had never come; it is kept in cdp.retracted, and a repeat of it is still a duplicate. source: only needed when several sent a message of that id. Returns the ruling''s id, for cdp.undo(). Errors 22004, 42704, 42P08';
+COMMENT ON FUNCTION cdp.retract(text, text, text) IS 'Retract a message: take its event out of the log, as if it had never come; it is kept in cdp.retracted, and a repeat of it is still a duplicate. source: only needed when several sent a message of that id. Where there is no such message and the text is an identifier, namespace:value, that identifier is retracted, or with two of them and a reason their link. Returns the ruling''s id, for cdp.undo(). Errors 22004, 42704, 42P08';
 
 CREATE FUNCTION cdp.undo(ruling_id bigint) RETURNS void
 LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
@@ -538,7 +551,8 @@ BEGIN
 	GROUP BY d.linked_id, d.identifier_id, d.is_related
 	ON CONFLICT (identifier_a, identifier_b) DO UPDATE SET first_seen_at = excluded.first_seen_at,
 		last_seen_at = excluded.last_seen_at, event_count = excluded.event_count,
-		status = CASE WHEN 'related' IN (l.status, excluded.status) THEN excluded.status ELSE l.status END;
+		status = CASE WHEN 'related' IN (l.status, excluded.status) THEN excluded.status ELSE l.status END,
+		reason = CASE WHEN excluded.status <> 'related' THEN l.reason END;
 	SELECT array_agg(DISTINCT x.id) INTO touched FROM (
 		SELECT unnest(touched) AS id
 		UNION ALL SELECT l.identifier_b FROM cdp.link l WHERE l.identifier_a = ANY (identifier_ids)

@@ -46,6 +46,8 @@ LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
+	members CONSTANT jsonb := '{"namespace": ["name", "entity", "kind", "priority", "max_per_profile", "bridge", "normalizer", "valid_pattern", "paths"],
+		"block_value": ["value", "namespace", "is_pattern"], "unblock_value": ["value", "namespace", "is_pattern"], "retract": ["message_id", "source"]}';
 	action text;
 	value jsonb;
 	n record;
@@ -55,6 +57,10 @@ BEGIN
 	IF jsonb_typeof(change) = 'object' THEN
 		SELECT k, change -> k INTO action, value FROM jsonb_object_keys(change - 'reason') k
 		WHERE (SELECT count(*) FROM jsonb_object_keys(change - 'reason')) = 1;
+	END IF;
+	IF jsonb_typeof(value) = 'object' AND EXISTS (SELECT FROM jsonb_object_keys(value) k WHERE NOT coalesce(members -> action ? k, true)) THEN
+		RAISE EXCEPTION 'unknown member in a change of %', action USING ERRCODE = 'invalid_parameter_value',
+			HINT = format('It takes %s.', (SELECT string_agg(m, ', ') FROM jsonb_array_elements_text(members -> action) m));
 	END IF;
 	CASE
 	WHEN action = 'namespace' AND value ->> 'name' IS NOT NULL THEN
@@ -227,9 +233,9 @@ BEGIN
 
 	DROP TABLE IF EXISTS pg_temp.cdp_place;
 	CREATE TEMPORARY TABLE cdp_place ON COMMIT DROP AS
-		SELECT i.identifier_id, i.profile_id, r.cluster, r.component, r.is_disputed,
+		SELECT i.identifier_id, i.profile_id, n.entity, r.cluster, r.component, r.is_disputed,
 			min(i.profile_id) OVER (PARTITION BY r.component) AS component_id, r.is_contested = i.is_contested AS is_right
-		FROM cdp.resolve_all() r FULL JOIN cdp.identity i USING (identifier_id);
+		FROM cdp.resolve_all() r FULL JOIN cdp.identity i USING (identifier_id) LEFT JOIN cdp.namespace n ON n.name = i.namespace;
 
 	part := 'people';
 	SELECT count(*), count(*) FILTER (WHERE d.n_profiles <> 1 OR d.n_clusters <> 1 OR d.is_right IS NOT TRUE) INTO checked, differences
@@ -241,8 +247,8 @@ BEGIN
 
 	-- a profile id lives, or redirects, by where the identifier is for which it was minted
 	part := 'profile ids';
-	SELECT count(*), count(*) FILTER (WHERE (p.component_id, p.is_disputed, coalesce(p.merged_into, p.profile_id))
-		IS DISTINCT FROM (CASE WHEN p.is_frozen THEN p.component_id ELSE x.component_id END, x.is_disputed, x.profile_id)) INTO checked, differences
+	SELECT count(*), count(*) FILTER (WHERE (p.entity, p.component_id, p.is_disputed, coalesce(p.merged_into, p.profile_id))
+		IS DISTINCT FROM (x.entity, CASE WHEN p.is_frozen THEN p.component_id ELSE x.component_id END, x.is_disputed, x.profile_id)) INTO checked, differences
 	FROM cdp.profile p LEFT JOIN pg_temp.cdp_place x USING (identifier_id)
 	WHERE p.identifier_id IS NOT NULL OR p.merged_into <> 0;
 	RETURN NEXT;

@@ -27,10 +27,10 @@ CDP_QUERY(note_moves,
 CDP_QUERY(write_profiles,
 		  "INSERT INTO cdp.profile AS p (profile_id, entity, identifier_id, component_id, is_disputed, is_frozen, merged_into) "
 		  "SELECT id, e, i, c, d, f, m FROM unnest($1, $2, $3, $4, $5, $6, $7) AS k (id, e, i, c, d, f, m) ORDER BY id "
-		  "ON CONFLICT (profile_id) DO UPDATE SET identifier_id = excluded.identifier_id, component_id = excluded.component_id, "
-		  "is_disputed = excluded.is_disputed, is_frozen = excluded.is_frozen, merged_into = excluded.merged_into "
-		  "WHERE (p.identifier_id, p.component_id, p.is_disputed, p.is_frozen, p.merged_into) IS DISTINCT FROM "
-		  "(excluded.identifier_id, excluded.component_id, excluded.is_disputed, excluded.is_frozen, excluded.merged_into)",
+		  "ON CONFLICT (profile_id) DO UPDATE SET entity = excluded.entity, identifier_id = excluded.identifier_id, "
+		  "component_id = excluded.component_id, is_disputed = excluded.is_disputed, is_frozen = excluded.is_frozen, merged_into = excluded.merged_into "
+		  "WHERE (p.entity, p.identifier_id, p.component_id, p.is_disputed, p.is_frozen, p.merged_into) IS DISTINCT FROM "
+		  "(excluded.entity, excluded.identifier_id, excluded.component_id, excluded.is_disputed, excluded.is_frozen, excluded.merged_into)",
 		  "int8[],text[],int8[],int8[],bool[],bool[],int8[]");
 CDP_QUERY(judge_links,
 		  "UPDATE cdp.link l SET status = k.s, reason = k.r FROM unnest($1, $2, $3, $4) AS k (a, b, s, r) "
@@ -200,9 +200,11 @@ store_profiles(Partition *p)
 	{
 		const Minted *minted = &p->minted[i];
 		const CdpNode *node = minted->node < 0 ? NULL : &p->graph.nodes[minted->node];
+		const char *entity =
+			node == NULL ? minted->entity : p->graph.namespaces->items[node->namespace_index].entity;
 
 		cdp_column_add(columns[0], Int64GetDatum(minted->profile_id));
-		cdp_column_add_text(columns[1], minted->entity, strlen(minted->entity));
+		cdp_column_add_text(columns[1], entity, strlen(entity));
 		if (node == NULL)
 			cdp_column_add_null(columns[2]);
 		else
