@@ -262,6 +262,15 @@ def ruling_sql(prefix, ruling):
     return f"cdp.{kind.split('_')[0]}(" + ", ".join(f"'{n}:{prefix}{v}'::cdp.identifier" for n, v in what) + ", 'test')"
 
 
+def change_json(prefix, ruling):
+    """A ruling as cdp.simulate() takes it."""
+    kind, *what = ruling
+    if kind == "retract_message":
+        return {"retract": {"message_id": prefix + what[0]}}
+    names = [f"{n}:{prefix}{v}" for n, v in what]
+    return {kind.split("_")[0]: names if len(names) > 1 else names[0]}
+
+
 def step_sql(prefix, events, step, r):
     """A step as SQL; none for a pause."""
     kind = step[0]
