@@ -163,7 +163,7 @@ def moves(before, after):
 
 def play(database, rules, populations):
     """All trials of populations; what is wrong, by population."""
-    sql = "SELECT identity_test_forget();\nBEGIN;\n" + rules_sql(rules) + "COMMIT;\n"
+    sql = "SELECT identity_test_forget();\n" + rules_sql(rules)
     sql += "".join(steps_sql(p, p.arrival) for p in populations) + read("start", "state") + read("start", "ids") + read("start", "unsound")
     for name in populations[0].trials:
         sql += "".join(steps_sql(p, p.trials[name][0]) for p in populations) + read(f"{name}, there", "ids") + read(name, "unsound")
@@ -172,7 +172,7 @@ def play(database, rules, populations):
     for p in populations:
         sql += f"SELECT 'foretold', 'told', population, fact FROM identity_test_simulate('{p.name}', {literal(change_json(p.name + '.x.', p.foretold))});\n"
     sql += read("simulated", "state") + "".join(steps_sql(p, [p.foretold]) for p in populations) + read("after", "places") + read("foretold", "unsound")
-    sql += read("start", "uncontested") + "BEGIN;\n" + rules_sql(raised(rules)) + "COMMIT;\n"
+    sql += read("start", "uncontested") + rules_sql(raised(rules), rules)
     sql += read("raised", "uncontested")
     sql += "SELECT 'end', 'unsound', '', part || ' differ by cdp.verify()' FROM cdp.verify() WHERE differences <> 0;\n"
 
