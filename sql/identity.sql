@@ -167,12 +167,12 @@ BEGIN
 	PERFORM cdp.require_init();
 	PERFORM cdp.require_reason(reason);
 	ends := cdp.order_ends(a, b);
+	-- one ruling at a time: each is checked against the others
+	LOCK TABLE cdp.ruling IN SHARE ROW EXCLUSIVE MODE;
 	-- who is not known yet has no profile that could be locked: somebody may just be seeing both
 	IF (SELECT count(*) FROM unnest(ends) e JOIN cdp.identity i ON i.namespace = cdp.namespace(e) AND i.value = cdp.value(e)) < 2 THEN
 		PERFORM cdp.hold_rules();
 	END IF;
-	-- one ruling at a time: each is checked against the others
-	LOCK TABLE cdp.ruling IN SHARE ROW EXCLUSIVE MODE;
 	SELECT r.* INTO other FROM cdp.ruling r WHERE r.a = ends[1] AND r.b = ends[2] AND r.undone_at IS NULL
 		AND (r.kind = rule.kind OR 'pin' IN (r.kind, rule.kind)) ORDER BY r.kind = rule.kind DESC LIMIT 1;
 	IF other.kind = rule.kind THEN
@@ -247,9 +247,10 @@ BEGIN
 		RAISE EXCEPTION 'an identifier must not be null' USING ERRCODE = 'null_value_not_allowed',
 			HINT = 'Write namespace:value, such as email:ada@example.com.';
 	END IF;
+	-- first the rulings, then the rules, then people: everywhere in this order
+	LOCK TABLE cdp.ruling IN SHARE ROW EXCLUSIVE MODE;
 	PERFORM cdp.hold_rules();
 	normal := cdp.normalize(identifier);
-	LOCK TABLE cdp.ruling IN SHARE ROW EXCLUSIVE MODE;
 	SELECT r.ruling_id INTO other FROM cdp.ruling r
 	WHERE r.kind = 'retract' AND r.a = normal AND r.b IS NULL AND r.undone_at IS NULL;
 	IF FOUND THEN
@@ -359,8 +360,8 @@ DECLARE
 	ids bigint[];
 BEGIN
 	PERFORM cdp.require_init();
-	PERFORM cdp.hold_rules() FROM cdp.ruling r WHERE r.ruling_id = undo.ruling_id AND r.kind = 'retract';
 	LOCK TABLE cdp.ruling IN SHARE ROW EXCLUSIVE MODE;
+	PERFORM cdp.hold_rules() FROM cdp.ruling r WHERE r.ruling_id = undo.ruling_id AND r.kind = 'retract';
 	SELECT r.* INTO ruled FROM cdp.ruling r WHERE r.ruling_id = undo.ruling_id;
 	IF NOT FOUND OR ruled.undone_at IS NOT NULL THEN
 		RAISE EXCEPTION 'ruling % does not exist or is undone already', ruling_id USING ERRCODE = 'undefined_object',
@@ -680,7 +681,7 @@ BEGIN
 	CREATE INDEX IF NOT EXISTS profile_component_id_idx ON cdp.profile (component_id);
 	COMMENT ON TABLE cdp.profile IS 'A row for every profile id ever given out';
 	COMMENT ON COLUMN cdp.profile.component_id IS 'The smallest profile id of all that links connect, accepted or rejected; what is resolved and locked together';
-	COMMENT ON COLUMN cdp.profile.is_disputed IS 'Whether in its component the order of links matters: a link was rejected or is redundant, or a device may not bridge';
+	COMMENT ON COLUMN cdp.profile.is_disputed IS 'Whether in its component the order of links matters for who is who: a link was rejected, a device may not bridge, or a denial concerns it';
 	COMMENT ON COLUMN cdp.profile.identifier_id IS 'The identifier this id was minted for, which it follows; where that one was retracted, the strongest that was one person with it; null: nobody is left';
 	CREATE INDEX IF NOT EXISTS profile_frozen_idx ON cdp.profile (component_id) WHERE is_frozen;
 	COMMENT ON COLUMN cdp.profile.is_frozen IS 'Whether its component has more links than cdp.identity_max_component and keeps its people as they are';

@@ -103,6 +103,7 @@ DECLARE
 BEGIN
 	PERFORM cdp.require_init();
 	-- nobody else moves anything meanwhile, so what has changed since is what the changes did
+	LOCK TABLE cdp.ruling IN SHARE ROW EXCLUSIVE MODE;
 	PERFORM cdp.hold_rules();
 	started := clock_timestamp();
 	DROP TABLE IF EXISTS pg_temp.cdp_membership_before;

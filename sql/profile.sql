@@ -71,7 +71,7 @@ END
 $$;
 COMMENT ON FUNCTION cdp.timeline(bigint) IS 'All events of a profile, oldest first, whichever of its identifiers they came by; the profile id may be an old one';
 
-CREATE FUNCTION cdp.refold(identifier_ids bigint[]) RETURNS SETOF bigint
+CREATE FUNCTION cdp.refold(identifier_ids bigint[], reread_devices bigint[]) RETURNS SETOF bigint
 LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_custom_plan SET enable_seqscan = on SET enable_hashjoin = on SET enable_mergejoin = on -- few or many: planned each time
@@ -79,10 +79,10 @@ AS $$
 DECLARE
 	anchors bigint[];
 BEGIN
-	DELETE FROM cdp.sign_in s WHERE s.device_id = ANY (identifier_ids);
+	DELETE FROM cdp.sign_in s WHERE s.device_id = ANY (reread_devices);
 	INSERT INTO cdp.sign_in (device_id, occurred_at, message_id, source_id, identifier_id)
 	SELECT d.device_id, d.occurred_at, d.message_id, d.source_id, d.identifier_id FROM cdp.derived_sign_in d
-	WHERE d.device_id = ANY (identifier_ids) ON CONFLICT DO NOTHING;
+	WHERE d.device_id = ANY (reread_devices) ON CONFLICT DO NOTHING;
 	WITH old AS (
 		DELETE FROM cdp.fragment f WHERE f.identifier_id = ANY (identifier_ids) RETURNING f.anchor_id
 	)
@@ -96,7 +96,7 @@ BEGIN
 	RETURN QUERY SELECT DISTINCT i.profile_id FROM cdp.identity i WHERE i.identifier_id = ANY (anchors);
 END
 $$;
-COMMENT ON FUNCTION cdp.refold(bigint[]) IS 'Derive from the log again, of the events stored under some identifiers: who signed in on those that are contested devices, and the fragments. Returns the profiles whose fragments these were or are now. The caller holds their components';
+COMMENT ON FUNCTION cdp.refold(bigint[], bigint[]) IS 'Derive the fragments of the events stored under some identifiers from the log again; and first who signed in on some of them, where those are contested devices. Returns the profiles whose fragments these were or are now. The caller holds their components';
 
 -- tables and views
 

@@ -8,7 +8,8 @@
  * identities, links, fragments and memberships, and nobody else does.
  *
  * A component is loaded only when something about it can change: a new identifier, a
- * new link, several components meeting, or one in which the order of links matters.
+ * new link, several components meeting, or evidence for a link that is redundant, or
+ * for any link of a component in which their order matters (resolve.h).
  * All else leaves the partition as it is (specs/identity.md §5).
  */
 #include "postgres.h"
@@ -23,11 +24,13 @@
 #include "utils/resowner.h"
 
 CDP_QUERY(read_profiles,
-		  "SELECT k.ord, i.profile_id, p.component_id, p.is_disputed, i.is_contested, p.is_frozen FROM unnest($1) WITH ORDINALITY AS k (id, ord) "
-		  "JOIN cdp.identity i ON i.identifier_id = k.id JOIN cdp.profile p ON p.profile_id = i.profile_id",
+		  "SELECT k.ord, i.profile_id, i.is_contested FROM unnest($1) WITH ORDINALITY AS k (id, ord) "
+		  "JOIN cdp.identity i ON i.identifier_id = k.id",
 		  "int8[]");
 CDP_QUERY(lock_components,
-		  "SELECT profile_id FROM cdp.profile WHERE component_id = ANY($1) ORDER BY profile_id FOR NO KEY UPDATE",
+		  "SELECT profile_id, component_id, is_disputed, is_frozen FROM cdp.profile "
+		  "WHERE component_id = ANY(ARRAY(SELECT k.component_id FROM cdp.profile k WHERE k.profile_id = ANY($1))) "
+		  "ORDER BY profile_id FOR NO KEY UPDATE",
 		  "int8[]");
 CDP_QUERY(write_links,
 		  "INSERT INTO cdp.link AS l (identifier_a, identifier_b, first_seen_at, last_seen_at, event_count, status) "
@@ -36,7 +39,7 @@ CDP_QUERY(write_links,
 		  "ON CONFLICT (identifier_a, identifier_b) DO UPDATE SET "
 		  "first_seen_at = least(l.first_seen_at, excluded.first_seen_at), "
 		  "last_seen_at = greatest(l.last_seen_at, excluded.last_seen_at), "
-		  "event_count = l.event_count + excluded.event_count RETURNING identifier_a, identifier_b, xmax = 0",
+		  "event_count = l.event_count + excluded.event_count RETURNING identifier_a, identifier_b, xmax = 0, status = 'redundant'",
 		  "int8[],int8[],timestamptz[],timestamptz[],int8[],bool[]");
 CDP_QUERY(rederive, "SELECT cdp.rederive_links($1)", "int8[]");
 CDP_QUERY(write_frozen, "SELECT ord, profile_id FROM cdp.join_frozen($1, $2, $3, $4, $5)", "int8[],bool[],int8[],int8[],int8[]");
@@ -140,6 +143,15 @@ identifier_ids(const CdpBatch *batch)
 	return cdp_column_array(ids);
 }
 
+static bool
+result_bool(uint64 row, int column)
+{
+	bool isnull;
+
+	return DatumGetBool(cdp_result_datum(row, column, &isnull));
+}
+
+/* Read the profiles of the identifiers. */
 static void
 read_places(Datum ids, Place *places, int n_places)
 {
@@ -148,13 +160,9 @@ read_places(Datum ids, Place *places, int n_places)
 	for (uint64 row = 0; row < n; row++)
 	{
 		Place *place = &places[cdp_result_int64(row, 1, 0) - 1];
-		bool isnull;
 
 		place->profile_id = cdp_result_int64(row, 2, 0);
-		place->component_id = cdp_result_int64(row, 3, 0);
-		place->is_disputed = DatumGetBool(cdp_result_datum(row, 4, &isnull));
-		place->is_contested = DatumGetBool(cdp_result_datum(row, 5, &isnull));
-		place->is_frozen = DatumGetBool(cdp_result_datum(row, 6, &isnull));
+		place->is_contested = result_bool(row, 3);
 	}
 	cdp_done();
 	/* whoever tries again finds it gone, or made anew */
@@ -164,26 +172,51 @@ read_places(Datum ids, Place *places, int n_places)
 						errhint("Try again.")));
 }
 
-/* Lock the components of places; true if they are still those of the identifiers. */
+/* Lock the components of the places' profiles; returns what is locked, by profile. */
+static HTAB *
+lock_profiles(const Place *places, int n)
+{
+	HASHCTL control = {.keysize = sizeof(int64), .entrysize = sizeof(Place), .hcxt = CurrentMemoryContext};
+	HTAB *locked = hash_create("cdp identity locked", n, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	int64 *profiles = palloc(sizeof(int64) * n);
+	Datum arguments[1];
+	uint64 n_locked;
+
+	for (int i = 0; i < n; i++)
+		profiles[i] = places[i].profile_id;
+	arguments[0] = cdp_int64_array(profiles, cdp_sort_distinct(profiles, n));
+	n_locked = cdp_run(&lock_components, arguments, NULL);
+	for (uint64 row = 0; row < n_locked; row++)
+	{
+		int64 profile_id = cdp_result_int64(row, 1, 0);
+		Place *place = hash_search(locked, &profile_id, HASH_ENTER, NULL);
+
+		place->component_id = cdp_result_int64(row, 2, 0);
+		place->is_disputed = result_bool(row, 3);
+		place->is_frozen = result_bool(row, 4);
+	}
+	cdp_done();
+	return locked;
+}
+
+/* Lock the components of places; false: by then an identifier was in another. */
 static bool
 lock_places(Datum ids, Place *places, int n)
 {
-	int64 *components = palloc(sizeof(int64) * n);
-	Place *again = palloc0(sizeof(Place) * n);
-	Datum arguments[1];
+	HTAB *locked = lock_profiles(places, n);
 
-	for (int i = 0; i < n; i++)
-		components[i] = places[i].component_id;
-	arguments[0] = cdp_int64_array(components, cdp_sort_distinct(components, n));
-	cdp_run(&lock_components, arguments, NULL);
-	cdp_done();
-	read_places(ids, again, n);
+	read_places(ids, places, n);
 	for (int i = 0; i < n; i++)
 	{
-		if (again[i].profile_id != places[i].profile_id || again[i].component_id != places[i].component_id ||
-			again[i].is_disputed != places[i].is_disputed || again[i].is_contested != places[i].is_contested)
+		const Place *place = hash_search(locked, &places[i].profile_id, HASH_FIND, NULL);
+
+		if (place == NULL)
 			return false;
+		places[i].component_id = place->component_id;
+		places[i].is_disputed = place->is_disputed;
+		places[i].is_frozen = place->is_frozen;
 	}
+	hash_destroy(locked);
 	return true;
 }
 
@@ -198,10 +231,14 @@ lock_components_of(CdpBatch *batch)
 	Datum ids = identifier_ids(batch);
 	bool ok;
 
+	/* where identify found them; those of a ruling were not looked up */
+	for (int i = 0; i < n; i++)
+		places[i].profile_id = batch->identifiers[i].profile_id;
+	if (batch->cause != NULL)
+		read_places(ids, places, n);
 	do
 	{
 		CHECK_FOR_INTERRUPTS();
-		read_places(ids, places, n);
 		BeginInternalSubTransaction(NULL);
 		MemoryContextSwitchTo(context);
 		ok = lock_places(ids, places, n);
@@ -215,7 +252,7 @@ lock_components_of(CdpBatch *batch)
 	return places;
 }
 
-/* Upsert the batch's links; tells which are new. */
+/* Upsert the batch's links; tells which are new, and which are redundant. */
 static void
 store_links(CdpBatch *batch)
 {
@@ -254,8 +291,10 @@ store_links(CdpBatch *batch)
 		int64 *entry = hash_search(by_ids, key, HASH_FIND, NULL);
 		bool isnull;
 
-		if (entry != NULL)
-			batch->links[entry[2]].is_new = DatumGetBool(cdp_result_datum(row, 3, &isnull));
+		if (entry == NULL)
+			continue;
+		batch->links[entry[2]].is_new = DatumGetBool(cdp_result_datum(row, 3, &isnull));
+		batch->links[entry[2]].is_redundant = DatumGetBool(cdp_result_datum(row, 4, &isnull));
 	}
 	cdp_done();
 	hash_destroy(by_ids);
@@ -327,12 +366,13 @@ choose_components(CdpBatch *batch, const Place *places, int64 *components)
 
 		if (link->is_related)
 			continue;
-		if (link->is_new || places[link->a].component_id != places[link->b].component_id)
+		if (link->is_new || link->is_redundant || places[link->a].is_disputed ||
+			places[link->a].component_id != places[link->b].component_id)
 			is_open[cdp_union_find_root(&sets, link->a)] = true;
 	}
 	for (int i = 0; i < n; i++)
 	{
-		if (batch->cause != NULL || batch->identifiers[i].is_new || places[i].is_disputed)
+		if (batch->cause != NULL || batch->identifiers[i].is_new)
 			is_open[cdp_union_find_root(&sets, i)] = true;
 	}
 	for (int i = 0; i < n; i++)

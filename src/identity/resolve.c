@@ -256,7 +256,7 @@ objection(Graph *g, const CdpGraphLink *link, int a, int b)
 	return NULL;
 }
 
-/* Mark the components in which the order of links can matter: for who is who, or only for which link is redundant. */
+/* Mark the components in which the order of links can matter for who is who. */
 static void
 find_disputed(Graph *g)
 {
@@ -268,7 +268,7 @@ find_disputed(Graph *g)
 		cdp_union_find_join(&components, g->links[i].a, g->links[i].b);
 	for (int i = 0; i < g->n_links; i++)
 	{
-		if (g->links[i].status != CDP_LINK_ACCEPTED)
+		if (g->links[i].status == CDP_LINK_REJECTED)
 			is_disputed[cdp_union_find_root(&components, g->links[i].a)] = true;
 	}
 	for (int i = 0; i < g->n_denials; i++)

@@ -4,11 +4,12 @@
 usage: identity_oracle.py [psql command and arguments]      (default: $PSQL, else psql)
        STREAMS=2000 SEED=1 in the environment change what is tried; RESTART=command says how to stop and start the server.
 
-Works in a database of its own.  Half of the streams are the oracle's own kind, half are nastier: three namespaces of
+Works in databases of its own.  Half of the streams are the oracle's own kind, half are nastier: three namespaces of
 persons, chains of devices, crowds on one device, addresses that change hands, shared tablets, equal times.  Each goes
 in three times, some five times, each time as people of their own (values are prefixed), in another order and by
 another way: one by one; in envelopes, the inbox and with repeats; with the server stopped and started between; in
-one batch with other streams; by several sessions at once.  A steward's pins, denials and undoing come in between.
+one batch with other streams; by several sessions at once.  A steward's pins, denials and retractions come in between,
+some undone again, and in some groups the rules change in the middle.
 
 All ways must give the oracle's partition, its rejected links with their reasons and its anchors; accepted links must
 be a forest that spans each profile, each link's evidence what the messages say, its judgement the same by all ways.
@@ -34,7 +35,17 @@ class Stream:
         self.order = order  # seeds the messages' forms
 
 
-def random_ways(r, rules, events):
+class Group:
+    """Streams that share their rules, and what rules there were until the pause."""
+
+    def __init__(self, rules, earlier, streams):
+        self.rules, self.earlier, self.streams = rules, earlier, streams
+
+    def of(self, stream):
+        return Group(self.rules, self.earlier, [stream])
+
+
+def random_ways(r, rules, events, may_be_ruled):
     """The ways a stream goes in, each with its steps."""
     def order():
         return r.sample([e[0] for e in events], len(events))
@@ -43,7 +54,7 @@ def random_ways(r, rules, events):
         ways["together"] = together(r, order())
     if r.random() < 0.1:
         ways["sessions"] = [("calls", [m]) for m in order()]
-    if r.random() < 0.4:
+    if may_be_ruled and r.random() < 0.4:
         rulings = random_rulings(r, rules, events)
         for way in ways:
             if way == "sessions":
@@ -55,19 +66,20 @@ def random_ways(r, rules, events):
 
 
 def random_group(oracle, r, first, n):
-    """Rules, and streams under them."""
     nasty = r.random() < 0.5
     rules, streams = (nasty_rules if nasty else plain_rules)(r), []
+    changed, ranks_too = r.random() < 0.3, r.random() < 0.4
     for i in range(n):
         events = nasty_stream(r) if nasty else plain_stream(oracle, r)
-        streams.append(Stream(f"s{first + i}", events, random_ways(r, rules, events), r.random()))
-    return rules, streams
+        # rulings name the stronger first
+        streams.append(Stream(f"s{first + i}", events, random_ways(r, rules, events, not (changed and ranks_too)), r.random()))
+    return Group(rules, earlier_rules(r, rules, ranks_too) if changed else None, streams)
 
 
-def feed(database, rules, streams, restart):
+def feed(database, group, restart):
     """Bring streams in by all their ways, with a restart where they pause."""
     parts, sessions, turn = ["", ""], [""] * SESSIONS, 0
-    for stream in streams:
+    for stream in group.streams:
         for way, steps in stream.ways.items():
             prefix, r, part = f"{stream.name}.{way}.", random.Random(stream.order), 0
             for step in steps:
@@ -78,20 +90,22 @@ def feed(database, rules, streams, restart):
                     turn += 1
                 else:
                     parts[part] += step_sql(prefix, stream.events, step, r)
-    database.run("SELECT identity_test_forget();\nBEGIN;\n" + rules_sql(rules) + "COMMIT;\n" + parts[0])
+    database.run("SELECT identity_test_forget();\n" + rules_sql(group.earlier or group.rules) + parts[0])
     restart()
-    database.run(drain(random.Random(streams[0].order).choice([7, 100, 10000])) + parts[1])
+    changes = rules_sql(group.rules, group.earlier) if group.earlier else ""
+    database.run(changes + drain(random.Random(group.streams[0].order).choice([7, 100, 10000])) + parts[1])
     if any(sessions):
         database.run_beside(sessions)
 
 
-def differences(oracle, rules, streams, outcomes):
+def differences(oracle, group, outcomes):
     """Yield stream, way and what differs."""
-    for stream in streams:
+    rules = group.rules
+    for stream in group.streams:
         wanted, judgements = {}, {}
         for way, steps in stream.ways.items():
             outcome = outcomes[stream.name, way]
-            force = rulings_in_force(oracle, rules, stream.events, steps)
+            force = rulings_in_force(oracle, rules, stream.events, steps, group.earlier)
             if outcome.in_force() != force:
                 yield stream, way, f"rulings in force differ:\n  oracle    {force}\n  database  {outcome.in_force()}"
                 break
@@ -106,15 +120,15 @@ def differences(oracle, rules, streams, outcomes):
                 break
 
 
-def report(database, oracle, rules, failures, seed):
+def report(database, oracle, group, failures, seed):
     """Say what differs, by a small case; failures: (stream, way, problem or None if it may not be alone's)."""
     def alone(stream, way, events, steps):
         return Stream(stream.name, events.values(), {way: steps}, stream.order)
 
     def problem_of(case):
-        feed(database, rules, [case], database.restart)
+        feed(database, group.of(case), database.restart)
         outcomes, unsound = read_outcomes(database)
-        return next((p for *_, p in differences(oracle, rules, [case], outcomes)), None) or "; ".join(unsound)
+        return next((p for *_, p in differences(oracle, group.of(case), outcomes)), None) or "; ".join(unsound)
 
     for stream, way, problem in sorted(failures, key=lambda f: sum(len(ids) for _, _, ids in f[0].events.values())):
         small = shrunk(alone(stream, way, stream.events, stream.ways[way]), problem_of,
@@ -122,7 +136,8 @@ def report(database, oracle, rules, failures, seed):
         if small:
             stream, problem = small
         if problem:
-            print(f"FAILED (seed {seed}), a small case, by way of {way}{'' if small else ' (not when alone)'}: {problem}\n  rules     {json.dumps(rules)}\n"
+            print(f"FAILED (seed {seed}), a small case, by way of {way}{'' if small else ' (not when alone)'}: {problem}\n  rules     {json.dumps(group.rules)}\n"
+                  f"  earlier   {json.dumps(group.earlier)}\n"
                   f"  events    {json.dumps(list(stream.events.values()))}\n  steps     {json.dumps(stream.ways[way])}")
             return
 
@@ -133,11 +148,11 @@ def bring_in(databases, groups):
 
     def run(database, group):
         try:
-            feed(database, *group, restarts.wait)
-            return database, *group, *read_outcomes(database)
+            feed(database, group, restarts.wait)
+            return database, group, *read_outcomes(database)
         except RuntimeError as e:
             restarts.abort()
-            return database, *group, {}, [] if isinstance(e, threading.BrokenBarrierError) else [str(e)]
+            return database, group, {}, [] if isinstance(e, threading.BrokenBarrierError) else [str(e)]
     with ThreadPoolExecutor(len(groups)) as feeders:
         return list(feeders.map(run, databases, groups))
 
@@ -157,13 +172,13 @@ def main():
         ahead = stack.enter_context(ThreadPoolExecutor(1))
         # the databases work on the next groups while the oracle thinks about these
         for done in ahead.map(lambda groups: bring_in(databases, groups), rounds):
-            for database, rules, streams, outcomes, unsound in done:
-                failures = list(differences(oracle, rules, streams, outcomes)) if outcomes else []
+            for database, group, outcomes, unsound in done:
+                failures = list(differences(oracle, group, outcomes)) if outcomes else []
                 if failures or unsound:
                     ahead.shutdown(cancel_futures=True)
-                    print(f"FAILED: {len(failures)} of {len(streams)} streams of one group differ (seed {seed})" + "".join(f"; {x}" for x in unsound))
+                    print(f"FAILED: {len(failures)} of {len(group.streams)} streams of one group differ (seed {seed})" + "".join(f"; {x}" for x in unsound))
                     # what went wrong only together is looked for in each
-                    report(database, oracle, rules, failures or [(s, way, None) for s in streams for way in s.ways], seed)
+                    report(database, oracle, group, failures or [(s, way, None) for s in group.streams for way in s.ways], seed)
                     sys.exit(1)
                 for outcome in outcomes.values():
                     counts["ways"] += 1

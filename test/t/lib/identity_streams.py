@@ -55,6 +55,20 @@ def nasty_rules(r):
     return rules
 
 
+def earlier_rules(r, rules, ranks_too):
+    """Other limits and bridges for the same namespaces; other priorities too if wanted."""
+    names = list(rules)
+    ranks = [rules[name]["priority"] for name in names]
+    if ranks_too:
+        r.shuffle(ranks)
+    earlier = {}
+    for name, rank in zip(names, ranks):
+        earlier[name] = rules[name] | {"priority": rank, "limit": r.choice([None, 1, 2, 3])}
+        if "bridge" in rules[name]:
+            earlier[name]["bridge"] = r.choice(["unique", "always", "never"])
+    return earlier
+
+
 def named(r, happenings):
     """Events with message ids whose order has nothing to do with that of the times."""
     names = r.sample(range(10 * len(happenings)), len(happenings))
@@ -262,6 +276,15 @@ def ruling_sql(prefix, ruling):
     return f"cdp.{kind.split('_')[0]}(" + ", ".join(f"'{n}:{prefix}{v}'::cdp.identifier" for n, v in what) + ", 'test')"
 
 
+def change_json(prefix, ruling):
+    """A ruling as cdp.simulate() takes it."""
+    kind, *what = ruling
+    if kind == "retract_message":
+        return {"retract": {"message_id": prefix + what[0]}}
+    names = [f"{n}:{prefix}{v}" for n, v in what]
+    return {kind.split("_")[0]: names if len(names) > 1 else names[0]}
+
+
 def step_sql(prefix, events, step, r):
     """A step as SQL; none for a pause."""
     kind = step[0]
@@ -279,13 +302,15 @@ def step_sql(prefix, events, step, r):
     return insert(messages) + (drain(step[2]) if kind == "inbox" else "")
 
 
-def rules_sql(rules):
-    """Make or replace namespaces."""
-    sql = ""
-    for name, c in rules.items():
-        sql += (f"SELECT cdp.create_namespace('{name}', '{c['kind']}', {c['priority']}, {c.get('limit') or 'NULL'}, bridge => '{c.get('bridge', 'unique')}', "
+def rules_sql(rules, instead_of=None):
+    """Make namespaces, or replace others of these names."""
+    def sql(name, c, priority):
+        return (f"SELECT cdp.create_namespace('{name}', '{c['kind']}', {priority}, {c.get('limit') or 'NULL'}, bridge => '{c.get('bridge', 'unique')}', "
                 f"normalizer => 'none', paths => '{PATHS.get(name, '{}')}');\n")
-    return sql
+    # nobody may have another's priority on the way
+    aside = [name for name, c in rules.items() if instead_of and instead_of[name]["priority"] != c["priority"]]
+    return ("BEGIN;\n" + "".join(sql(name, instead_of[name], 1000 + instead_of[name]["priority"]) for name in aside)
+            + "".join(sql(name, c, c["priority"]) for name, c in rules.items()) + "COMMIT;\n")
 
 
 HELPERS = """
@@ -436,15 +461,17 @@ def may_stand(oracle, rules, events, force, ruling):
     return kind == "deny" or not any(link[:2] == tuple(what) for link in resolve(oracle, rules, events, force + [ruling])[1])
 
 
-def rulings_in_force(oracle, rules, events, steps):
-    """Which of the rulings among the steps are not refused, and stand in the end."""
-    known, force = [], []
+def rulings_in_force(oracle, rules, events, steps, earlier=None):
+    """Which of the rulings among the steps, until a pause under earlier rules, are not refused, and stand in the end."""
+    known, force, in_force = [], [], earlier or rules
     for step in steps:
-        if step[0] in EVENT_STEPS:
+        if step[0] == "pause":
+            in_force = rules
+        elif step[0] in EVENT_STEPS:
             known += [events[m] for m in step[1]]
         elif step[0] == "undo":
             force = [x for x in force if x != step[1]]
-        elif step[0] in RULINGS and may_stand(oracle, rules, known, force, step):
+        elif step[0] in RULINGS and may_stand(oracle, in_force, known, force, step):
             force.append(step)
     return sorted(force)
 
