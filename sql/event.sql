@@ -35,7 +35,13 @@ BEGIN
 	reads_anew := was.phone_region IS DISTINCT FROM create_source.phone_region;
 	IF reads_anew OR was.rank <> create_source.rank THEN
 		PERFORM cdp.hold_rules();
-		SELECT array_agg(DISTINCT e.identifier_id) INTO touched FROM cdp.event e WHERE e.source_id = was.source_id AND e.identifier_id <> 0;
+		WITH strongest AS (
+			SELECT DISTINCT e.identifier_id AS id FROM cdp.event e WHERE e.source_id = was.source_id AND e.identifier_id <> 0
+		)
+		SELECT array_agg(x.id) INTO touched FROM (
+			SELECT s.id FROM strongest s
+			UNION SELECT l.identifier_b FROM strongest s JOIN cdp.link l ON l.identifier_a = s.id AND l.status = 'related'
+		) x;
 	END IF;
 	IF reads_anew THEN
 		PERFORM cdp.remember_readings(NULL);

@@ -208,6 +208,12 @@ END
 $$;
 COMMENT ON FUNCTION cdp.order_ends(cdp.identifier, cdp.identifier) IS 'Two different identifiers of one entity, normalised, the stronger first. Errors 22004, 22023, 42704';
 
+CREATE FUNCTION cdp.lock_components(identifier_ids bigint[]) RETURNS void
+AS 'MODULE_PATHNAME', 'cdp_lock_components' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan SET jit = off -- as cdp.process()
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off;
+COMMENT ON FUNCTION cdp.lock_components(bigint[]) IS 'Lock all that is linked with some identifiers, as whoever processes a message about them does, until the end of the transaction; before anything of it is changed by hand';
+
 CREATE FUNCTION cdp.rule(kind text, a cdp.identifier, b cdp.identifier, reason text) RETURNS bigint
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
@@ -244,6 +250,7 @@ BEGIN
 	SELECT array_agg(i.identifier_id ORDER BY e.ord) INTO ids FROM unnest(ends) WITH ORDINALITY e (id, ord)
 	JOIN cdp.identity i ON i.namespace = cdp.namespace(e.id) AND i.value = cdp.value(e.id);
 	PERFORM cdp.hold_people(ids);
+	PERFORM cdp.lock_components(ids);
 	IF kind = 'pin' THEN
 		INSERT INTO cdp.link (identifier_a, identifier_b, event_count) VALUES (ids[1], ids[2], 0) ON CONFLICT DO NOTHING;
 	ELSIF kind = 'retract' THEN
@@ -442,6 +449,7 @@ BEGIN
 		RETURN;
 	END IF;
 	PERFORM cdp.hold_people(ids);
+	PERFORM cdp.lock_components(ids);
 	IF ruled.kind <> 'deny' THEN
 		DELETE FROM cdp.link l WHERE l.identifier_a = ids[1] AND l.identifier_b = ids[2] AND l.event_count = 0;
 		UPDATE cdp.link l SET status = 'accepted' WHERE l.identifier_a = ids[1] AND l.identifier_b = ids[2] AND l.status = 'retracted';

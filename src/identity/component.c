@@ -20,8 +20,11 @@
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
+#include "utils/array.h"
 #include "utils/hsearch.h"
 #include "utils/resowner.h"
+
+PG_FUNCTION_INFO_V1(cdp_lock_components);
 
 CDP_QUERY(read_profiles,
 		  "SELECT k.ord, i.profile_id, i.is_contested FROM unnest($1) WITH ORDINALITY AS k (id, ord) "
@@ -250,6 +253,24 @@ lock_components_of(CdpBatch *batch)
 		CurrentResourceOwner = owner;
 	} while (!ok);
 	return places;
+}
+
+/* cdp.lock_components(identifier_ids) */
+Datum
+cdp_lock_components(PG_FUNCTION_ARGS)
+{
+	CdpBatch batch = {.context = CurrentMemoryContext, .cause = "ruling"};
+	int64 *ids = cdp_int64_elements(PG_GETARG_ARRAYTYPE_P(0), &batch.n_identifiers);
+
+	batch.identifiers = palloc0(sizeof(CdpBatchIdentifier) * ((Size) batch.n_identifiers + 1));
+	for (int i = 0; i < batch.n_identifiers; i++)
+		batch.identifiers[i].identifier_id = ids[i];
+	SPI_connect();
+	cdp_namespaces_hold(false);
+	if (batch.n_identifiers > 0)
+		lock_components_of(&batch);
+	SPI_finish();
+	PG_RETURN_VOID();
 }
 
 /* Upsert the batch's links; tells which are new, and which are redundant. */
