@@ -4,8 +4,9 @@
  *
  * Concurrency: the profiles of every component concerned are locked in id order, in a
  * subtransaction, where the batch's sightings are added to its identifiers; if by then
- * one has moved, all that is taken back and the look-up starts again.  Whoever holds a component's profiles may change its
- * identities, links, fragments and memberships, and nobody else does.
+ * one has moved, all that is taken back and the look-up starts again.  Whoever holds a
+ * component's profiles may change its identities, links, fragments and memberships, and
+ * nobody else does.
  *
  * A component is loaded only when something about it can change: a new identifier, a
  * new link, several components meeting, or evidence for a link that is redundant, or
