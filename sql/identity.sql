@@ -80,33 +80,88 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	wanted cdp.identifier;
+	before record;
 	known bigint;
 	minted bigint;
 	result bigint[] := '{}';
 BEGIN
 	-- in one order, so that two sessions never wait for each other
 	FOR wanted IN SELECT DISTINCT i FROM unnest(identifiers) i ORDER BY i LOOP
+		DELETE FROM cdp.forgotten f WHERE f.namespace = cdp.namespace(wanted) AND f.value = cdp.value(wanted)
+		RETURNING f.identifier_id, f.profile_ids INTO before;
 		LOOP
-			SELECT i.identifier_id INTO known FROM cdp.identity i
+			SELECT i.identifier_id, i.profile_id INTO known, minted FROM cdp.identity i
 			WHERE i.namespace = cdp.namespace(wanted) AND i.value = cdp.value(wanted);
 			EXIT WHEN FOUND;
-			minted := nextval('cdp.profile_id_seq');
-			INSERT INTO cdp.identity (namespace, value, profile_id, event_count)
-			VALUES (cdp.namespace(wanted), cdp.value(wanted), minted, 0) ON CONFLICT DO NOTHING RETURNING identifier_id INTO known;
+			minted := coalesce(before.profile_ids[1], nextval('cdp.profile_id_seq'));
+			INSERT INTO cdp.identity (identifier_id, namespace, value, profile_id, event_count)
+			VALUES (coalesce(before.identifier_id, nextval(pg_get_serial_sequence('cdp.identity', 'identifier_id'))),
+				cdp.namespace(wanted), cdp.value(wanted), minted, 0) ON CONFLICT DO NOTHING RETURNING identifier_id INTO known;
 			IF FOUND THEN
-				INSERT INTO cdp.profile (profile_id, entity, component_id, identifier_id)
-				SELECT minted, n.entity, minted, known FROM cdp.namespace n WHERE n.name = cdp.namespace(wanted);
+				INSERT INTO cdp.profile AS p (profile_id, entity, component_id, identifier_id)
+				SELECT minted, n.entity, minted, known FROM cdp.namespace n WHERE n.name = cdp.namespace(wanted)
+				ON CONFLICT (profile_id) DO NOTHING;
 				INSERT INTO cdp.identity_change (identifier_id, to_profile_id, cause, changed_at)
 				VALUES (known, minted, make_identifiers.cause, clock_timestamp());
 				EXIT;
 			END IF;
 		END LOOP;
+		-- it gets the profile ids back that were minted for it
+		UPDATE cdp.profile p SET identifier_id = known,
+			component_id = CASE WHEN p.merged_into = 0 THEN coalesce((SELECT o.component_id FROM cdp.profile o
+				WHERE o.profile_id = minted AND o.merged_into IS DISTINCT FROM 0), minted) ELSE p.component_id END,
+			merged_into = CASE WHEN p.merged_into = 0 AND p.profile_id <> minted THEN minted WHEN p.merged_into <> 0 THEN p.merged_into END
+		WHERE p.profile_id = ANY (before.profile_ids);
 		result := result || known;
 	END LOOP;
 	RETURN result;
 END
 $$;
-COMMENT ON FUNCTION cdp.make_identifiers(cdp.identifier[], text) IS 'The ids of identifiers, normalised already, in their order; those that were never seen are made, each with a profile of its own';
+COMMENT ON FUNCTION cdp.make_identifiers(cdp.identifier[], text) IS 'The ids of identifiers, normalised already, in their order; those that were never seen are made, each with a profile of its own; those that were forgotten come back with the ids they had';
+
+CREATE FUNCTION cdp.forget_identifiers(identifier_ids bigint[], profile_ids bigint[], minted_for bigint[]) RETURNS void
+LANGUAGE sql VOLATILE STRICT PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	WITH gone AS (
+		DELETE FROM cdp.identity i WHERE i.identifier_id = ANY (identifier_ids) RETURNING i.identifier_id, i.namespace, i.value
+	)
+	INSERT INTO cdp.forgotten (namespace, value, identifier_id, profile_ids)
+	SELECT g.namespace, g.value, g.identifier_id, array_agg(m.profile_id ORDER BY m.profile_id)
+		FILTER (WHERE m.profile_id IS NOT NULL AND NOT EXISTS (SELECT FROM cdp.forgotten f WHERE m.profile_id = ANY (f.profile_ids)))
+	FROM gone g LEFT JOIN unnest(profile_ids, minted_for) AS m (profile_id, identifier_id) USING (identifier_id)
+	GROUP BY g.namespace, g.value, g.identifier_id
+	ON CONFLICT (namespace, value) DO UPDATE SET identifier_id = excluded.identifier_id,
+		profile_ids = forgotten.profile_ids || excluded.profile_ids
+$$;
+COMMENT ON FUNCTION cdp.forget_identifiers(bigint[], bigint[], bigint[]) IS 'Take identifiers out that nothing mentions any more; cdp.forgotten keeps their ids, and which of some profile ids were minted for them, for the undoing of what took them out';
+
+CREATE FUNCTION cdp.hold_people(identifier_ids bigint[]) RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan -- as cdp.process()
+AS $$
+DECLARE
+	components bigint[];
+BEGIN
+	FOR try IN 1 .. 10 LOOP
+		BEGIN
+			SELECT array_agg(DISTINCT p.component_id) INTO components FROM cdp.identity i JOIN cdp.profile p USING (profile_id)
+			WHERE i.identifier_id = ANY (identifier_ids);
+			PERFORM FROM cdp.profile p WHERE p.component_id = ANY (components) ORDER BY p.profile_id FOR NO KEY UPDATE;
+			IF NOT EXISTS (SELECT FROM cdp.identity i JOIN cdp.profile p USING (profile_id)
+					WHERE i.identifier_id = ANY (identifier_ids) AND p.component_id <> ALL (components)) THEN
+				RETURN;
+			END IF;
+			RAISE deadlock_detected; -- they moved: take back what was locked, and again
+		EXCEPTION WHEN deadlock_detected THEN
+			IF try = 10 THEN
+				RAISE;
+			END IF;
+		END;
+	END LOOP;
+END
+$$;
+COMMENT ON FUNCTION cdp.hold_people(bigint[]) IS 'Lock the components of some identifiers, in the order that all keep, before anything of theirs is changed. Error 40P01 when another transaction stands in the way again and again';
 
 CREATE FUNCTION cdp.require_reason(reason text) RETURNS void
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
@@ -166,9 +221,10 @@ DECLARE
 BEGIN
 	PERFORM cdp.require_init();
 	PERFORM cdp.require_reason(reason);
-	ends := cdp.order_ends(a, b);
 	-- one ruling at a time: each is checked against the others
 	LOCK TABLE cdp.ruling IN SHARE ROW EXCLUSIVE MODE;
+	PERFORM cdp.hold_rules(is_alone => false);
+	ends := cdp.order_ends(a, b);
 	-- who is not known yet has no profile that could be locked: somebody may just be seeing both
 	IF (SELECT count(*) FROM unnest(ends) e JOIN cdp.identity i ON i.namespace = cdp.namespace(e) AND i.value = cdp.value(e)) < 2 THEN
 		PERFORM cdp.hold_rules();
@@ -187,6 +243,7 @@ BEGIN
 	INSERT INTO cdp.ruling (kind, a, b, reason) VALUES (rule.kind, ends[1], ends[2], rule.reason) RETURNING ruling_id INTO ruled;
 	SELECT array_agg(i.identifier_id ORDER BY e.ord) INTO ids FROM unnest(ends) WITH ORDINALITY e (id, ord)
 	JOIN cdp.identity i ON i.namespace = cdp.namespace(e.id) AND i.value = cdp.value(e.id);
+	PERFORM cdp.hold_people(ids);
 	IF kind = 'pin' THEN
 		INSERT INTO cdp.link (identifier_a, identifier_b, event_count) VALUES (ids[1], ids[2], 0) ON CONFLICT DO NOTHING;
 	ELSIF kind = 'retract' THEN
@@ -314,6 +371,7 @@ BEGIN
 			HINT = 'See the view cdp.events.';
 	END IF;
 	LOCK TABLE cdp.ruling IN SHARE ROW EXCLUSIVE MODE;
+	PERFORM cdp.hold_rules(is_alone => false);
 	SELECT r.ruling_id INTO ruled FROM cdp.retracted t JOIN cdp.ruling r USING (ruling_id) JOIN cdp.source s USING (source_id)
 	WHERE t.message_id = retract.message_id AND (retract.source IS NULL OR s.name = retract.source) LIMIT 1;
 	IF FOUND THEN
@@ -344,6 +402,7 @@ BEGIN
 			HINT = 'See the view cdp.events. An identifier is written namespace:value.';
 	END IF;
 	IF ids IS NOT NULL THEN
+		PERFORM cdp.hold_people(ids);
 		PERFORM cdp.reconsider(ids, 'ruling', ids);
 	END IF;
 	RETURN ruled;
@@ -361,7 +420,7 @@ DECLARE
 BEGIN
 	PERFORM cdp.require_init();
 	LOCK TABLE cdp.ruling IN SHARE ROW EXCLUSIVE MODE;
-	PERFORM cdp.hold_rules() FROM cdp.ruling r WHERE r.ruling_id = undo.ruling_id AND r.kind = 'retract';
+	PERFORM cdp.hold_rules(is_alone => r.kind = 'retract') FROM cdp.ruling r WHERE r.ruling_id = undo.ruling_id;
 	SELECT r.* INTO ruled FROM cdp.ruling r WHERE r.ruling_id = undo.ruling_id;
 	IF NOT FOUND OR ruled.undone_at IS NOT NULL THEN
 		RAISE EXCEPTION 'ruling % does not exist or is undone already', ruling_id USING ERRCODE = 'undefined_object',
@@ -382,6 +441,7 @@ BEGIN
 	IF ids IS NULL THEN
 		RETURN;
 	END IF;
+	PERFORM cdp.hold_people(ids);
 	IF ruled.kind <> 'deny' THEN
 		DELETE FROM cdp.link l WHERE l.identifier_a = ids[1] AND l.identifier_b = ids[2] AND l.event_count = 0;
 		UPDATE cdp.link l SET status = 'accepted' WHERE l.identifier_a = ids[1] AND l.identifier_b = ids[2] AND l.status = 'retracted';
@@ -732,6 +792,16 @@ BEGIN
 	COMMENT ON TABLE cdp.identity_change IS 'Every move of an identifier from one profile to another, in transaction time; append-only';
 	COMMENT ON COLUMN cdp.identity_change.from_profile_id IS 'Null: it was new';
 	COMMENT ON COLUMN cdp.identity_change.to_profile_id IS 'Null: it was retracted';
+
+	CREATE TABLE IF NOT EXISTS cdp.forgotten (
+		namespace text COLLATE "C" NOT NULL,
+		value text COLLATE "C" NOT NULL,
+		identifier_id bigint NOT NULL,
+		profile_ids bigint[],
+		CONSTRAINT forgotten_pkey PRIMARY KEY (namespace, value)
+	);
+	COMMENT ON TABLE cdp.forgotten IS 'Identifiers that a retraction or a change of rules left without any event, with the ids they get back when that is undone';
+	COMMENT ON COLUMN cdp.forgotten.profile_ids IS 'The profile ids that were minted for it; meanwhile they are those of whom it was one person with, or nobody''s';
 
 	-- Only of contested devices; no longer than their events are kept.
 	CREATE TABLE IF NOT EXISTS cdp.sign_in (

@@ -117,7 +117,14 @@ BEGIN
 		NULL; -- everything is taken back, but the variable
 	END;
 	DROP TABLE pg_temp.cdp_membership_before;
-	RETURN QUERY SELECT o.what, o.count, o.detail FROM jsonb_to_recordset(outcome) AS o (what text, count bigint, detail jsonb);
+	-- whoever would be gone is there again, and has a name
+	RETURN QUERY SELECT o.what, o.count, CASE WHEN o.detail ? 'gone' THEN o.detail - 'gone' || jsonb_build_object('loses', (
+			SELECT jsonb_agg(n.name ORDER BY n.name) FROM (
+				SELECT jsonb_array_elements_text(o.detail -> 'loses') AS name
+				UNION ALL SELECT i.namespace || ':' || i.value FROM jsonb_array_elements_text(o.detail -> 'gone') g (id)
+				JOIN cdp.identity i ON i.identifier_id = g.id::bigint
+			) n)) ELSE o.detail END
+	FROM jsonb_to_recordset(outcome) AS o (what text, count bigint, detail jsonb);
 END
 $$;
 COMMENT ON FUNCTION cdp.simulate(jsonb) IS 'What changes of rules and rulings (one or an array, see cdp.apply_change()) would do to the data as they are: how many identifiers would move, be new or gone, how many profiles would merge, split or be removed, entries into and exits from each segment, and the ten profiles most affected with the identifiers they would gain and lose. Nothing is changed. Ingestion waits meanwhile. Errors as of the changes';
@@ -139,10 +146,11 @@ BEGIN
 		WHERE x.was IS DISTINCT FROM x.now
 	), affected AS (
 		SELECT y.profile_id, count(*) AS n, jsonb_agg(y.identifier ORDER BY y.identifier) FILTER (WHERE y.gains) AS gains,
-			jsonb_agg(y.identifier ORDER BY y.identifier) FILTER (WHERE NOT y.gains) AS loses
+			jsonb_agg(y.identifier ORDER BY y.identifier) FILTER (WHERE NOT y.gains AND y.identifier IS NOT NULL) AS loses,
+			jsonb_agg(y.identifier_id) FILTER (WHERE y.identifier IS NULL) AS gone
 		FROM (
-			SELECT m.was AS profile_id, coalesce(m.identifier, 'one that would be gone') AS identifier, false AS gains FROM moved m
-			UNION ALL SELECT m.now, m.identifier, true FROM moved m
+			SELECT m.was AS profile_id, m.identifier_id, m.identifier, false AS gains FROM moved m
+			UNION ALL SELECT m.now, m.identifier_id, m.identifier, true FROM moved m
 		) y
 		WHERE y.profile_id IS NOT NULL GROUP BY y.profile_id ORDER BY count(*) DESC, y.profile_id LIMIT 10
 	)
@@ -157,10 +165,10 @@ BEGIN
 	FROM pg_temp.cdp_membership_before b FULL JOIN cdp.membership m USING (profile_id, segment)
 	WHERE b.profile_id IS NULL OR m.profile_id IS NULL GROUP BY b.profile_id IS NULL, segment
 	UNION ALL
-	SELECT 'profile', a.n, jsonb_strip_nulls(jsonb_build_object('profile_id', a.profile_id, 'gains', a.gains, 'loses', a.loses)) FROM affected a;
+	SELECT 'profile', a.n, jsonb_strip_nulls(jsonb_build_object('profile_id', a.profile_id, 'gains', a.gains, 'loses', a.loses, 'gone', a.gone)) FROM affected a;
 END
 $$;
-COMMENT ON FUNCTION cdp.difference_since(timestamptz) IS 'What became of people since an instant, in this transaction, as cdp.simulate() returns it';
+COMMENT ON FUNCTION cdp.difference_since(timestamptz) IS 'What became of people since an instant, in this transaction, as cdp.simulate() returns it, but for those that are gone: gone has their numbers';
 
 CREATE FUNCTION cdp.maintain() RETURNS TABLE (task text, done bigint)
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
