@@ -293,9 +293,9 @@ END
 $$;
 COMMENT ON FUNCTION cdp.unblock_value(text, text, boolean) IS 'Take back cdp.block_value(), called with the same arguments: the value enters the graph again, in the past too. Reads the whole log. Error 42704';
 
-CREATE FUNCTION cdp.hold_rules() RETURNS void
+CREATE FUNCTION cdp.hold_rules(is_alone boolean DEFAULT true) RETURNS void
 AS 'MODULE_PATHNAME', 'cdp_hold_rules' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
-COMMENT ON FUNCTION cdp.hold_rules() IS 'Wait until nobody processes messages, and let nobody do so until the end of the transaction: for who changes what messages mean';
+COMMENT ON FUNCTION cdp.hold_rules(boolean) IS 'Hold what messages mean as it is until the end of the transaction, beside others who do; is_alone: wait until nobody processes messages, and let nobody do so, for who changes it. Error 25000 when alone in an isolation level above READ COMMITTED';
 
 CREATE FUNCTION cdp.rules_changed() RETURNS trigger
 AS 'MODULE_PATHNAME', 'cdp_rules_changed' LANGUAGE C VOLATILE PARALLEL UNSAFE;

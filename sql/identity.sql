@@ -136,6 +136,33 @@ AS $$
 $$;
 COMMENT ON FUNCTION cdp.forget_identifiers(bigint[], bigint[], bigint[]) IS 'Take identifiers out that nothing mentions any more; cdp.forgotten keeps their ids, and which of some profile ids were minted for them, for the undoing of what took them out';
 
+CREATE FUNCTION cdp.hold_people(identifier_ids bigint[]) RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan -- as cdp.process()
+AS $$
+DECLARE
+	components bigint[];
+BEGIN
+	FOR try IN 1 .. 10 LOOP
+		BEGIN
+			SELECT array_agg(DISTINCT p.component_id) INTO components FROM cdp.identity i JOIN cdp.profile p USING (profile_id)
+			WHERE i.identifier_id = ANY (identifier_ids);
+			PERFORM FROM cdp.profile p WHERE p.component_id = ANY (components) ORDER BY p.profile_id FOR NO KEY UPDATE;
+			IF NOT EXISTS (SELECT FROM cdp.identity i JOIN cdp.profile p USING (profile_id)
+					WHERE i.identifier_id = ANY (identifier_ids) AND p.component_id <> ALL (components)) THEN
+				RETURN;
+			END IF;
+			RAISE deadlock_detected; -- they moved: take back what was locked, and again
+		EXCEPTION WHEN deadlock_detected THEN
+			IF try = 10 THEN
+				RAISE;
+			END IF;
+		END;
+	END LOOP;
+END
+$$;
+COMMENT ON FUNCTION cdp.hold_people(bigint[]) IS 'Lock the components of some identifiers, in the order that all keep, before anything of theirs is changed. Error 40P01 when another transaction stands in the way again and again';
+
 CREATE FUNCTION cdp.require_reason(reason text) RETURNS void
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
@@ -194,9 +221,10 @@ DECLARE
 BEGIN
 	PERFORM cdp.require_init();
 	PERFORM cdp.require_reason(reason);
-	ends := cdp.order_ends(a, b);
 	-- one ruling at a time: each is checked against the others
 	LOCK TABLE cdp.ruling IN SHARE ROW EXCLUSIVE MODE;
+	PERFORM cdp.hold_rules(is_alone => false);
+	ends := cdp.order_ends(a, b);
 	-- who is not known yet has no profile that could be locked: somebody may just be seeing both
 	IF (SELECT count(*) FROM unnest(ends) e JOIN cdp.identity i ON i.namespace = cdp.namespace(e) AND i.value = cdp.value(e)) < 2 THEN
 		PERFORM cdp.hold_rules();
@@ -215,6 +243,7 @@ BEGIN
 	INSERT INTO cdp.ruling (kind, a, b, reason) VALUES (rule.kind, ends[1], ends[2], rule.reason) RETURNING ruling_id INTO ruled;
 	SELECT array_agg(i.identifier_id ORDER BY e.ord) INTO ids FROM unnest(ends) WITH ORDINALITY e (id, ord)
 	JOIN cdp.identity i ON i.namespace = cdp.namespace(e.id) AND i.value = cdp.value(e.id);
+	PERFORM cdp.hold_people(ids);
 	IF kind = 'pin' THEN
 		INSERT INTO cdp.link (identifier_a, identifier_b, event_count) VALUES (ids[1], ids[2], 0) ON CONFLICT DO NOTHING;
 	ELSIF kind = 'retract' THEN
@@ -347,6 +376,7 @@ BEGIN
 			HINT = 'See the view cdp.events.';
 	END IF;
 	LOCK TABLE cdp.ruling IN SHARE ROW EXCLUSIVE MODE;
+	PERFORM cdp.hold_rules(is_alone => false);
 	SELECT r.ruling_id INTO ruled FROM cdp.retracted t JOIN cdp.ruling r USING (ruling_id) JOIN cdp.source s USING (source_id)
 	WHERE t.message_id = retract.message_id AND (retract.source IS NULL OR s.name = retract.source) LIMIT 1;
 	IF FOUND THEN
@@ -377,6 +407,7 @@ BEGIN
 			HINT = 'See the view cdp.events. An identifier is written namespace:value.';
 	END IF;
 	IF ids IS NOT NULL THEN
+		PERFORM cdp.hold_people(ids);
 		PERFORM cdp.reconsider(ids, 'ruling', ids);
 	END IF;
 	RETURN ruled;
@@ -394,7 +425,7 @@ DECLARE
 BEGIN
 	PERFORM cdp.require_init();
 	LOCK TABLE cdp.ruling IN SHARE ROW EXCLUSIVE MODE;
-	PERFORM cdp.hold_rules() FROM cdp.ruling r WHERE r.ruling_id = undo.ruling_id AND r.kind = 'retract';
+	PERFORM cdp.hold_rules(is_alone => r.kind = 'retract') FROM cdp.ruling r WHERE r.ruling_id = undo.ruling_id;
 	SELECT r.* INTO ruled FROM cdp.ruling r WHERE r.ruling_id = undo.ruling_id;
 	IF NOT FOUND OR ruled.undone_at IS NOT NULL THEN
 		RAISE EXCEPTION 'ruling % does not exist or is undone already', ruling_id USING ERRCODE = 'undefined_object',
@@ -415,6 +446,7 @@ BEGIN
 	IF ids IS NULL THEN
 		RETURN;
 	END IF;
+	PERFORM cdp.hold_people(ids);
 	IF ruled.kind <> 'deny' THEN
 		DELETE FROM cdp.link l WHERE l.identifier_a = ids[1] AND l.identifier_b = ids[2] AND l.event_count = 0;
 		UPDATE cdp.link l SET status = 'accepted' WHERE l.identifier_a = ids[1] AND l.identifier_b = ids[2] AND l.status = 'retracted';

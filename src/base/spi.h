@@ -31,6 +31,8 @@ typedef struct CdpQuery
  * cdp_done().  'nulls' may be NULL (no argument is null).
  */
 extern uint64 cdp_run(CdpQuery *query, Datum *arguments, const char *nulls);
+/* As cdp_run(), a query of what is committed by now, also where the transaction's own snapshot is older. */
+extern uint64 cdp_run_latest(CdpQuery *query, Datum *arguments, const char *nulls);
 /* A statement as a cursor: fetch up to n rows at a time (returns how many; then cdp_done()), close. */
 extern Portal cdp_open(CdpQuery *query, Datum *arguments);
 extern uint64 cdp_fetch(Portal portal, int n);

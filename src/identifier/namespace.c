@@ -111,7 +111,7 @@ read_rules(void)
 	CdpNamespaces *all = palloc0(sizeof(CdpNamespaces));
 	bool isnull;
 
-	all->n = cdp_run(&read_namespaces, NULL, NULL);
+	all->n = cdp_run_latest(&read_namespaces, NULL, NULL);
 	all->items = palloc0(sizeof(CdpNamespace) * (all->n + 1));
 	for (int i = 0; i < all->n; i++)
 	{
@@ -131,7 +131,7 @@ read_rules(void)
 			compile_paths(ns, paths);
 	}
 	cdp_done();
-	all->n_blocked = cdp_run(&read_blocked, NULL, NULL);
+	all->n_blocked = cdp_run_latest(&read_blocked, NULL, NULL);
 	all->blocked = palloc(sizeof(CdpBlocked) * (all->n_blocked + 1));
 	for (int i = 0; i < all->n_blocked; i++)
 	{
@@ -186,8 +186,7 @@ cdp_namespaces_load(void)
 	}
 	fresh = AllocSetContextCreate(TopMemoryContext, "cdp identifier rules", ALLOCSET_SMALL_SIZES);
 	rules_relation = namespace_relation();
-	/* an invalidation that comes while reading clears it again; an old snapshot reads old rules, good for now only */
-	rules_are_valid = !IsolationUsesXactSnapshot();
+	rules_are_valid = true; /* an invalidation that comes while reading clears it again */
 	old = CurrentMemoryContext;
 	SPI_connect();
 	MemoryContextSwitchTo(fresh);
@@ -204,8 +203,8 @@ cdp_namespaces_load(void)
 	PG_END_TRY();
 	SPI_finish();
 	MemoryContextSwitchTo(old);
-	if (rules_context != NULL)
-		MemoryContextDelete(rules_context);
+	if (rules_context != NULL) /* who still reads the old ones does so in this transaction */
+		MemoryContextSetParent(rules_context, TopTransactionContext);
 	rules_context = fresh;
 	rules = read;
 	return rules;
@@ -221,11 +220,18 @@ cdp_namespaces_hold(bool is_alone)
 	AcceptInvalidationMessages();
 }
 
-/* cdp.hold_rules() */
+/* cdp.hold_rules(is_alone) */
 Datum
 cdp_hold_rules(PG_FUNCTION_ARGS)
 {
-	cdp_namespaces_hold(true);
+	bool is_alone = PG_GETARG_BOOL(0);
+
+	if (is_alone && IsolationUsesXactSnapshot())
+		ereport(ERROR, (errcode(ERRCODE_INVALID_TRANSACTION_STATE),
+						errmsg("what messages mean can be changed in isolation level READ COMMITTED only"),
+						errhint("The past is read again, and that must see all that was committed until then. "
+								"Use BEGIN ISOLATION LEVEL READ COMMITTED.")));
+	cdp_namespaces_hold(is_alone);
 	PG_RETURN_VOID();
 }
 

@@ -72,7 +72,6 @@ walk(CdpBatch *batch, int first_stage)
 
 	if (cdp_log_stage_times)
 		initStringInfo(&times);
-	cdp_namespaces_hold(false);
 	batch->namespaces = cdp_namespaces_load();
 	for (int i = first_stage; i < (int) lengthof(stages); i++)
 	{
@@ -181,6 +180,7 @@ try_walk(int max, const Delivery *delivery, bool is_last_try)
 	MemoryContextSwitchTo(caller);
 	PG_TRY();
 	{
+		cdp_namespaces_hold(false);
 		batch = begin_batch(max);
 		walk(batch, deliver(batch, delivery));
 		ReleaseCurrentSubTransaction();

@@ -79,7 +79,7 @@ SELECT count(*) FROM cdp.retracted;
 SELECT error_of(format('SELECT cdp.undo(%s)', :ruling));
 SELECT part, differences FROM cdp.verify() WHERE differences > 0;
 
--- B: the only message of somebody: nobody is left, whoever stored the id is told so; undone, the id lives again
+-- B: the only message of somebody: nobody is left, whoever stored the id is told so; undone, the same identifiers have it again
 SELECT see('B1', 1, '{"u":"B-bob","a":"B-web","p":"gold"}');
 SELECT cdp.profile_id('user_id:B-bob') AS bob \gset
 SELECT max(change_id) AS last FROM cdp.changes \gset
@@ -133,7 +133,7 @@ SELECT cdp.profile_id(:dan) AS gone, (SELECT count(*) FROM cdp.members WHERE pro
 SELECT kind, profile_id = :dan AS dan, segment FROM told WHERE change_id > :last;
 SELECT cdp.undo(:ruling);
 SELECT anchor_value FROM cdp.events WHERE message_id = 'D1';
-SELECT cdp.profile_id('user_id:D-dan') = :dan AS same_id;
+SELECT cdp.profile_id('user_id:D-dan') = :dan AS has_its_id;
 
 -- E: ids merged away pass on too: an old id still leads to who is left
 SELECT see('E1', 1, '{"a":"E-web"}'), see('E2', 2, '{"e":"e@x"}'), see('E3', 3, '{"u":"E-eve"}');
