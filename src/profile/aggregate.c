@@ -27,7 +27,8 @@ cdp_candidates_in(PG_FUNCTION_ARGS)
 	const char *text = PG_GETARG_CSTRING(0);
 
 	if (!cdp_candidates_check(text, strlen(text)))
-		ereport(ERROR, (errcode(ERRCODE_INVALID_TEXT_REPRESENTATION), errmsg("invalid input for type cdp.candidates"),
+		ereport(ERROR, (errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
+						errmsg("invalid input for type cdp.candidates"),
 						errhint("It is the state of an aggregate such as cdp.latest(), as one printed it.")));
 	PG_RETURN_POINTER(cdp_candidates_of_text(text, strlen(text)));
 }
@@ -56,7 +57,8 @@ step(FunctionCallInfo fcinfo, CdpRule rule, int at, int rank)
 	CdpCandidate candidate = {.count = 1};
 
 	if (!AggCheckCallContext(fcinfo, NULL))
-		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("a function of an aggregate was called by itself")));
+		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+						errmsg("a function of an aggregate was called by itself")));
 	if (!PG_ARGISNULL(1))
 	{
 		candidate.value = PG_GETARG_DATUM(1);
@@ -65,7 +67,8 @@ step(FunctionCallInfo fcinfo, CdpRule rule, int at, int rank)
 			candidate.at = PG_GETARG_TIMESTAMPTZ(at);
 		if (rank > 0)
 			candidate.rank = PG_ARGISNULL(rank) ? CDP_LOWEST_RANK : PG_GETARG_INT32(rank);
-		state = cdp_candidates_add(state, cdp_kind(fcinfo->flinfo, get_fn_expr_argtype(fcinfo->flinfo, 1)), rule, &candidate);
+		state = cdp_candidates_add(state, cdp_kind(fcinfo->flinfo, get_fn_expr_argtype(fcinfo->flinfo, 1)),
+								   rule, &candidate);
 	}
 	if (state == NULL)
 		PG_RETURN_NULL();
@@ -103,19 +106,21 @@ cdp_candidates_merge(PG_FUNCTION_ARGS)
 	CdpRule rule, other_rule;
 	Oid type;
 	int n, n_more;
-	CdpCandidate *candidates = cdp_candidates_read(PG_GETARG_CANDIDATES_P(0), fcinfo->flinfo, &kind, &rule, &n);
+	CdpCandidate *candidates =
+		cdp_candidates_read(PG_GETARG_CANDIDATES_P(0), fcinfo->flinfo, &kind, &rule, &n);
 	CdpCandidate *more;
 
 	type = kind->type;
 	more = cdp_candidates_read(PG_GETARG_CANDIDATES_P(1), fcinfo->flinfo, &other_kind, &other_rule, &n_more);
 	if (other_kind->type != type || other_rule != rule)
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("the states are of different aggregates, or of values of different types")));
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("the states are of different aggregates, or of values of different types")));
 	candidates = repalloc_huge(candidates, sizeof(CdpCandidate) * ((Size) n + n_more));
 	memcpy(candidates + n, more, sizeof(CdpCandidate) * (Size) n_more);
 	PG_RETURN_POINTER(cdp_candidates_build(other_kind, rule, candidates, n + n_more));
 }
 
-/* The aggregate's result. The arguments after the state are null, and there only so that the type of the result is known. */
+/* The aggregate's result. The arguments after the state are null; they make its type known. */
 Datum
 cdp_candidates_winner(PG_FUNCTION_ARGS)
 {
@@ -129,7 +134,8 @@ cdp_candidates_winner(PG_FUNCTION_ARGS)
 		PG_RETURN_NULL();
 	candidates = cdp_candidates_read(PG_GETARG_CANDIDATES_P(0), fcinfo->flinfo, &kind, &rule, &n);
 	if (get_fn_expr_rettype(fcinfo->flinfo) != kind->type)
-		ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH), errmsg("the state is of values of another type")));
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH), errmsg("the state is of values of another type")));
 	for (int i = 1; i < n; i++)
 	{
 		if (cdp_candidate_compare(kind, rule, &candidates[i], &candidates[best]) > 0)

@@ -52,7 +52,8 @@ cdp_kind(FmgrInfo *flinfo, Oid type)
 	if (kind != NULL && kind->type == type)
 		return kind;
 	if (!OidIsValid(type) || (type != RECORDOID && get_typtype(type) == TYPTYPE_PSEUDO))
-		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("cannot choose among values of this pseudo-type"),
+		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+						errmsg("cannot choose among values of this pseudo-type"),
 						errhint("Cast them to a type that a column can have.")));
 	entry = lookup_type_cache(type, TYPECACHE_CMP_PROC_FINFO);
 	kind = MemoryContextAllocZero(flinfo->fn_mcxt, sizeof(CdpKind));
@@ -151,7 +152,8 @@ put(CdpCandidates *state, const CdpKind *kind, Slot *slot, const CdpCandidate *c
 	slot->value = candidate->value;
 	if (!kind->is_by_value)
 	{
-		memcpy((char *) state + state->used, DatumGetPointer(candidate->value), datumGetSize(candidate->value, false, kind->length));
+		memcpy((char *) state + state->used, DatumGetPointer(candidate->value),
+			   datumGetSize(candidate->value, false, kind->length));
 		slot->value = state->used;
 		state->used += value_size(kind, candidate->value);
 	}
@@ -170,7 +172,8 @@ get(const CdpCandidates *state, const CdpKind *kind, const Slot *slot)
 static CdpCandidate *
 get_all(const CdpCandidates *state, const CdpKind *kind, int room_for_more)
 {
-	CdpCandidate *candidates = palloc_extended(sizeof(CdpCandidate) * ((Size) state->n + room_for_more), MCXT_ALLOC_HUGE);
+	CdpCandidate *candidates =
+		palloc_extended(sizeof(CdpCandidate) * ((Size) state->n + room_for_more), MCXT_ALLOC_HUGE);
 
 	for (uint32 i = 0; i < state->n; i++)
 		candidates[i] = get(state, kind, &state->slots[i]);
@@ -198,7 +201,7 @@ count_together(const CdpKind *kind, CdpCandidate *a, const CdpCandidate *b)
 		a->value = b->value;
 }
 
-/* Keep what can still win: of all one, where they are counted each value once. Returns how many stay, at the front. */
+/* Keep, at the front, what can still win: one of all, or where they are counted each value once. Returns how many. */
 static int
 reduce(const CdpKind *kind, CdpRule rule, CdpCandidate *candidates, int n)
 {
@@ -233,11 +236,12 @@ cdp_candidates_build(const CdpKind *kind, CdpRule rule, CdpCandidate *candidates
 	capacity = rule == CDP_MOST_FREQUENT ? Max(4, 2 * (Size) n) : 1;
 	for (int i = 0; i < n; i++)
 		values += value_size(kind, candidates[i].value);
-	if (rule == CDP_MOST_FREQUENT && !kind->is_by_value)
-		values = 2 * values + 64; /* so that the work of making room stays in proportion */
 	size = offsetof(CdpCandidates, slots) + capacity * sizeof(Slot) + values;
+	if (rule == CDP_MOST_FREQUENT && values > 0 && size + values + 64 <= MaxAllocSize)
+		size += values + 64; /* so that the work of making room stays in proportion */
 	if (size > MaxAllocSize)
-		ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED), errmsg("too many different values to choose among"),
+		ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+						errmsg("too many different values to choose among"),
 						errdetail("They would take %zu bytes, the limit is %zu.", size, (Size) MaxAllocSize)));
 	state = palloc0(size);
 	SET_VARSIZE(state, size);
@@ -302,7 +306,8 @@ find(CdpCandidates *state, const CdpKind *kind, Datum value)
 	return NULL;
 }
 
-/* Count one more. New values go unsorted behind the others; when there is no room left all are sorted and counted. */
+/* Count one more. New values go unsorted behind the others; when there is no room left all are sorted and
+ * counted. */
 static CdpCandidates *
 add_counted(CdpCandidates *state, const CdpKind *kind, const CdpCandidate *candidate)
 {
@@ -336,7 +341,8 @@ cdp_candidates_add(CdpCandidates *state, const CdpKind *kind, CdpRule rule, CdpC
 	int c = 0;
 
 	if (state != NULL && (state->type != kind->type || state->rule != rule))
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("the state is of another aggregate, or of values of another type")));
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("the state is of another aggregate, or of values of another type")));
 	if (state != NULL && rule != CDP_MOST_FREQUENT)
 	{
 		kept = get(state, kind, &state->slots[0]);

@@ -55,7 +55,8 @@ read_marks(CdpJsonValue v, CdpCandidate *candidate)
 	candidate->rank = rank;
 	candidate->at = 0;
 	candidate->has_at = !cdp_json_is(at, CDP_JSON_NULL);
-	return !candidate->has_at || (read_integer(at, &candidate->at) && (IS_VALID_TIMESTAMP(candidate->at) || TIMESTAMP_NOT_FINITE(candidate->at)));
+	return !candidate->has_at || (read_integer(at, &candidate->at) &&
+								  (IS_VALID_TIMESTAMP(candidate->at) || TIMESTAMP_NOT_FINITE(candidate->at)));
 }
 
 /* Find the rule of a name; false when there is none. */
@@ -142,7 +143,8 @@ cdp_candidates_parse(const char *text, int length, FmgrInfo *flinfo, CdpKind **k
 	for (int i = 0; i < *n; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
-		candidates[i].value = OidInputFunctionCall(input, DatumGetCString(candidates[i].value), parameter, -1);
+		candidates[i].value =
+			OidInputFunctionCall(input, DatumGetCString(candidates[i].value), parameter, -1);
 		if (!(*kind)->is_by_value && (*kind)->length == -1)
 			candidates[i].value = PointerGetDatum(PG_DETOAST_DATUM(candidates[i].value));
 	}
