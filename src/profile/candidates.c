@@ -306,8 +306,7 @@ find(CdpCandidates *state, const CdpKind *kind, Datum value)
 	return NULL;
 }
 
-/* Count one more. New values go unsorted behind the others; when there is no room left all are sorted and
- * counted. */
+/* Count one more. New values go behind the sorted ones; when there is no room left all are sorted and counted. */
 static CdpCandidates *
 add_counted(CdpCandidates *state, const CdpKind *kind, const CdpCandidate *candidate)
 {
