@@ -548,7 +548,8 @@ BEGIN
 	PERFORM cdp.make_identifiers(ARRAY (
 		SELECT DISTINCT cdp.identifier(m.namespace, m.value) FROM pg_temp.cdp_rereading r
 		CROSS JOIN LATERAL (SELECT * FROM cdp.mention x WHERE x.event_table = r.event_table AND x.event_ctid = r.event_ctid OFFSET 0) m
-		WHERE m.identifier_id IS NULL), cause);
+		WHERE m.identifier_id IS NULL
+			OR EXISTS (SELECT FROM cdp.forgotten f WHERE f.namespace = m.namespace AND f.value = m.value)), cause);
 	DROP TABLE IF EXISTS pg_temp.cdp_reread;
 	CREATE TEMPORARY TABLE cdp_reread ON COMMIT DROP AS
 		SELECT r.event_table, r.event_ctid, r.ids, array_agg(m.identifier_id ORDER BY m.ord) FILTER (WHERE m.ord IS NOT NULL) AS now
