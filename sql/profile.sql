@@ -216,6 +216,55 @@ END
 $$;
 COMMENT ON FUNCTION cdp.refold(bigint[], bigint[]) IS 'Derive the fragments of the events stored under some identifiers from the log again; and first who signed in on some of them, where those are contested devices. Returns the profiles whose fragments these were or are now. The caller holds their components';
 
+CREATE FUNCTION cdp.explain_trait(profile_id bigint, trait text)
+RETURNS TABLE (value jsonb, occurred_at timestamptz, source text, rank integer, anchor cdp.identifier, message_id text, verdict text)
+LANGUAGE plpgsql STABLE STRICT PARALLEL UNSAFE ROWS 10
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	profile bigint;
+	won jsonb;
+BEGIN
+	PERFORM cdp.require_init();
+	profile := cdp.profile_id(profile_id);
+	SELECT p.traits::text::jsonb -> trait INTO won FROM cdp.profile p WHERE p.profile_id = profile;
+	RETURN QUERY
+	WITH said AS (
+		SELECT e.message #> ARRAY['traits', trait] AS value, e.occurred_at, e.source_id, i.namespace, i.value AS name, e.message_id
+		FROM cdp.tenure t
+		JOIN cdp.identity i ON i.identifier_id = t.anchor_id
+		JOIN cdp.namespace n ON n.name = i.namespace AND n.entity = 'person'
+		JOIN cdp.event e ON e.identifier_id = t.identifier_id AND (e.occurred_at, e.message_id COLLATE "C") >= (t.starts_at, t.starts_with)
+			AND (e.occurred_at, e.message_id COLLATE "C") < (t.ends_at, t.ends_with)
+		WHERE t.profile_id = profile AND e.type = 'identify'
+		UNION ALL -- of an account, in group messages, whoever sent them
+		SELECT e.message #> ARRAY['traits', trait], e.occurred_at, e.source_id, i.namespace, i.value, e.message_id
+		FROM cdp.identity i
+		JOIN cdp.namespace n ON n.name = i.namespace AND n.entity <> 'person'
+		CROSS JOIN LATERAL (
+			SELECT l.identifier_a AS id FROM cdp.link l WHERE l.identifier_b = i.identifier_id AND l.status = 'related'
+			UNION ALL SELECT i.identifier_id
+		) p
+		JOIN cdp.event e ON e.identifier_id = p.id AND e.type = 'group'
+		JOIN cdp.source s ON s.source_id = e.source_id
+		CROSS JOIN LATERAL (
+			SELECT m.namespace, m.value FROM cdp.message_identifiers(e.type, e.message, s.phone_region) m
+			WHERE m.entity <> 'person' ORDER BY m.ord LIMIT 1
+		) f
+		WHERE i.profile_id = profile AND f.namespace = i.namespace AND f.value = i.value
+	)
+	SELECT d.value, d.occurred_at, s.name, s.rank, cdp.identifier(d.namespace, d.name), d.message_id, CASE
+			WHEN d.occurred_at < (won ->> 'at')::timestamptz THEN 'older'
+			WHEN s.rank < (won ->> 'rank')::integer THEN 'of a source of lower rank'
+			WHEN d.value <> won -> 'value' THEN 'the smaller value'
+			ELSE 'counts' END
+	FROM said d JOIN cdp.source s ON s.source_id = d.source_id
+	WHERE d.value IS NOT NULL
+	ORDER BY d.occurred_at DESC, s.rank DESC, d.value = won -> 'value' DESC, d.message_id;
+END
+$$;
+COMMENT ON FUNCTION cdp.explain_trait(bigint, text) IS 'Why a profile has the value of a trait that it has: every value that was ever said of it, by which message and source, under which identifier, and the verdict on it: counts, older, of a source of lower rank, the smaller value (of two said at the same instant by equals); null unsets the trait. The latest first; no row when nothing was said. The profile id may be an old one';
+
 -- tables and views
 
 CREATE FUNCTION cdp.init_profile() RETURNS void
