@@ -46,6 +46,7 @@ BEGIN
 		PERFORM cdp.read_again(NULL, 'rule');
 	END IF;
 	IF was.rank <> create_source.rank THEN
+		-- what its events say of people, and of the accounts they belong to
 		WITH strongest AS (
 			SELECT DISTINCT e.identifier_id AS id FROM cdp.event e WHERE e.source_id = was.source_id AND e.identifier_id <> 0
 		)
@@ -53,7 +54,9 @@ BEGIN
 			SELECT s.id FROM strongest s
 			UNION SELECT l.identifier_b FROM strongest s JOIN cdp.link l ON l.identifier_a = s.id AND l.status = 'related'
 		) x;
-		PERFORM cdp.reconsider(touched, 'rule', touched); -- of none, when it is null
+	END IF;
+	IF touched IS NOT NULL THEN
+		PERFORM cdp.reconsider(touched, 'rule', touched);
 	END IF;
 END
 $$;

@@ -208,6 +208,12 @@ END
 $$;
 COMMENT ON FUNCTION cdp.order_ends(cdp.identifier, cdp.identifier) IS 'Two different identifiers of one entity, normalised, the stronger first. Errors 22004, 22023, 42704';
 
+CREATE FUNCTION cdp.lock_components(identifier_ids bigint[]) RETURNS void
+AS 'MODULE_PATHNAME', 'cdp_lock_components' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan SET jit = off -- as cdp.process()
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off;
+COMMENT ON FUNCTION cdp.lock_components(bigint[]) IS 'Lock all that is linked with some identifiers, as whoever processes a message about them does, until the end of the transaction; before anything of it is changed by hand';
+
 CREATE FUNCTION cdp.rule(kind text, a cdp.identifier, b cdp.identifier, reason text) RETURNS bigint
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
@@ -244,6 +250,7 @@ BEGIN
 	SELECT array_agg(i.identifier_id ORDER BY e.ord) INTO ids FROM unnest(ends) WITH ORDINALITY e (id, ord)
 	JOIN cdp.identity i ON i.namespace = cdp.namespace(e.id) AND i.value = cdp.value(e.id);
 	PERFORM cdp.hold_people(ids);
+	PERFORM cdp.lock_components(ids);
 	IF kind = 'pin' THEN
 		INSERT INTO cdp.link (identifier_a, identifier_b, event_count) VALUES (ids[1], ids[2], 0) ON CONFLICT DO NOTHING;
 	ELSIF kind = 'retract' THEN
@@ -304,6 +311,11 @@ BEGIN
 		RAISE EXCEPTION 'an identifier must not be null' USING ERRCODE = 'null_value_not_allowed',
 			HINT = 'Write namespace:value, such as email:ada@example.com.';
 	END IF;
+	-- the reason forgotten, and a link would take all of an identifier with it
+	IF reason !~ '\s' AND EXISTS (SELECT FROM cdp.namespace n WHERE n.name = split_part(reason, ':', 1)) THEN
+		RAISE EXCEPTION 'the reason is an identifier' USING ERRCODE = 'invalid_parameter_value',
+			HINT = 'To retract the link between two identifiers: SELECT cdp.retract(a, b, reason).';
+	END IF;
 	-- first the rulings, then the rules, then people: everywhere in this order
 	LOCK TABLE cdp.ruling IN SHARE ROW EXCLUSIVE MODE;
 	PERFORM cdp.hold_rules();
@@ -333,7 +345,7 @@ BEGIN
 	RETURN ruled;
 END
 $$;
-COMMENT ON FUNCTION cdp.retract(cdp.identifier, text) IS 'Retract an identifier: resolve as if no event had ever mentioned it, in the past and from now on; it stays in the events. Returns the ruling''s id, for cdp.undo(). Errors 22004, 23514 when it is pinned, 42704 when nobody was ever known by it';
+COMMENT ON FUNCTION cdp.retract(cdp.identifier, text) IS 'Retract an identifier: resolve as if no event had ever mentioned it, in the past and from now on; it stays in the events. Returns the ruling''s id, for cdp.undo(). Errors 22004, 22023, 23514 when it is pinned, 42704 when nobody was ever known by it';
 
 CREATE FUNCTION cdp.find_events(message_id text, source text) RETURNS TABLE (event_table oid, event_ctid tid, source_id integer)
 LANGUAGE plpgsql STABLE PARALLEL UNSAFE ROWS 1
@@ -442,6 +454,7 @@ BEGIN
 		RETURN;
 	END IF;
 	PERFORM cdp.hold_people(ids);
+	PERFORM cdp.lock_components(ids);
 	IF ruled.kind <> 'deny' THEN
 		DELETE FROM cdp.link l WHERE l.identifier_a = ids[1] AND l.identifier_b = ids[2] AND l.event_count = 0;
 		UPDATE cdp.link l SET status = 'accepted' WHERE l.identifier_a = ids[1] AND l.identifier_b = ids[2] AND l.status = 'retracted';
@@ -535,7 +548,8 @@ BEGIN
 	PERFORM cdp.make_identifiers(ARRAY (
 		SELECT DISTINCT cdp.identifier(m.namespace, m.value) FROM pg_temp.cdp_rereading r
 		CROSS JOIN LATERAL (SELECT * FROM cdp.mention x WHERE x.event_table = r.event_table AND x.event_ctid = r.event_ctid OFFSET 0) m
-		WHERE m.identifier_id IS NULL), cause);
+		WHERE m.identifier_id IS NULL
+			OR EXISTS (SELECT FROM cdp.forgotten f WHERE f.namespace = m.namespace AND f.value = m.value)), cause);
 	DROP TABLE IF EXISTS pg_temp.cdp_reread;
 	CREATE TEMPORARY TABLE cdp_reread ON COMMIT DROP AS
 		SELECT r.event_table, r.event_ctid, r.ids, array_agg(m.identifier_id ORDER BY m.ord) FILTER (WHERE m.ord IS NOT NULL) AS now

@@ -288,3 +288,23 @@ cdp_require_init(void)
 	ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE), errmsg("cdp is not set up in this database"),
 					errhint("Run SELECT cdp.init() once.")));
 }
+
+int64 *
+cdp_int64_elements(ArrayType *array, int *n)
+{
+	Datum *elements;
+	bool *nulls;
+	int64 *values;
+	int n_elements;
+	int n_values = 0;
+
+	deconstruct_array(array, INT8OID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE, &elements, &nulls, &n_elements);
+	values = palloc_extended(sizeof(int64) * ((Size) n_elements + 1), MCXT_ALLOC_HUGE);
+	for (int i = 0; i < n_elements; i++)
+	{
+		if (!nulls[i])
+			values[n_values++] = DatumGetInt64(elements[i]);
+	}
+	*n = cdp_sort_distinct(values, n_values);
+	return values;
+}

@@ -11,6 +11,7 @@
 
 #include "postgres.h"
 #include "executor/spi.h"
+#include "utils/array.h"
 #include "tcop/dest.h"
 
 #define CDP_MAX_ARGUMENTS 16
@@ -74,6 +75,7 @@ extern Datum cdp_column_array(CdpColumn *column);
 extern int cdp_compare_int64(const void *a, const void *b); /* for qsort and bsearch */
 extern int cdp_sort_distinct(int64 *values, int n);
 extern Datum cdp_int64_array(const int64 *values, int n);
+extern int64 *cdp_int64_elements(ArrayType *array, int *n); /* those that are not null, sorted, each once */
 
 /* An error with SQLSTATE 55000 and a hint unless cdp.init() has run in this database. */
 extern void cdp_require_init(void);

@@ -3,9 +3,10 @@
  *		The batch's links written, the components they touch resolved, the difference stored.
  *
  * Concurrency: the profiles of every component concerned are locked in id order, in a
- * subtransaction; if by then the identifiers have moved, the locks are given back and
- * the look-up starts again.  Whoever holds a component's profiles may change its
- * identities, links, fragments and memberships, and nobody else does.
+ * subtransaction, where the batch's sightings are added to its identifiers; if by then
+ * one has moved, all that is taken back and the look-up starts again.  Whoever holds a
+ * component's profiles may change its identities, links, fragments and memberships, and
+ * nobody else does.
  *
  * A component is loaded only when something about it can change: a new identifier, a
  * new link, several components meeting, or evidence for a link that is redundant, or
@@ -20,11 +21,14 @@
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
+#include "utils/array.h"
 #include "utils/hsearch.h"
 #include "utils/resowner.h"
 
+PG_FUNCTION_INFO_V1(cdp_lock_components);
+
 CDP_QUERY(read_profiles,
-		  "SELECT k.ord, i.profile_id, i.is_contested FROM unnest($1) WITH ORDINALITY AS k (id, ord) "
+		  "SELECT k.ord - 1, i.profile_id, i.is_contested FROM unnest($1) WITH ORDINALITY AS k (id, ord) "
 		  "JOIN cdp.identity i ON i.identifier_id = k.id",
 		  "int8[]");
 CDP_QUERY(lock_components,
@@ -46,8 +50,9 @@ CDP_QUERY(write_frozen, "SELECT ord, profile_id FROM cdp.join_frozen($1, $2, $3,
 CDP_QUERY(write_sightings,
 		  "UPDATE cdp.identity i SET first_seen_at = least(i.first_seen_at, k.f), "
 		  "last_seen_at = greatest(i.last_seen_at, k.l), event_count = i.event_count + k.c "
-		  "FROM unnest($1, $2, $3, $4) AS k (id, f, l, c) WHERE i.identifier_id = k.id",
-		  "int8[],timestamptz[],timestamptz[],int8[]");
+		  "FROM unnest($1, $2, $3, $4, $5) AS k (ord, id, f, l, c) WHERE i.identifier_id = k.id "
+		  "RETURNING k.ord, i.profile_id, i.is_contested",
+		  "int8[],int8[],timestamptz[],timestamptz[],int8[]");
 
 typedef struct PairKey
 {
@@ -133,16 +138,6 @@ typedef struct Place
 	bool is_frozen;
 } Place;
 
-static Datum
-identifier_ids(const CdpBatch *batch)
-{
-	CdpColumn *ids = cdp_column(INT8OID, batch->n_identifiers);
-
-	for (int i = 0; i < batch->n_identifiers; i++)
-		cdp_column_add(ids, Int64GetDatum(batch->identifiers[i].identifier_id));
-	return cdp_column_array(ids);
-}
-
 static bool
 result_bool(uint64 row, int column)
 {
@@ -151,25 +146,65 @@ result_bool(uint64 row, int column)
 	return DatumGetBool(cdp_result_datum(row, column, &isnull));
 }
 
-/* Read the profiles of the identifiers. */
+/* Take from a result of so many rows where identifiers are. */
 static void
-read_places(Datum ids, Place *places, int n_places)
+take_places(Place *places, uint64 rows, int expected)
 {
-	uint64 n = cdp_run(&read_profiles, &ids, NULL);
-
-	for (uint64 row = 0; row < n; row++)
+	/* whoever tries again finds it gone, or made anew */
+	if (rows != (uint64) expected)
+		ereport(ERROR, (errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+						errmsg("an identifier was retracted while a message that mentions it was processed"),
+						errhint("Try again.")));
+	for (uint64 row = 0; row < rows; row++)
 	{
-		Place *place = &places[cdp_result_int64(row, 1, 0) - 1];
+		Place *place = &places[cdp_result_int64(row, 1, 0)];
 
 		place->profile_id = cdp_result_int64(row, 2, 0);
 		place->is_contested = result_bool(row, 3);
 	}
 	cdp_done();
-	/* whoever tries again finds it gone, or made anew */
-	if (n != (uint64) n_places)
-		ereport(ERROR, (errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-						errmsg("an identifier was retracted while a message that mentions it was processed"),
-						errhint("Try again.")));
+}
+
+static void
+read_places(const CdpBatch *batch, Place *places)
+{
+	CdpColumn *ids = cdp_column(INT8OID, batch->n_identifiers);
+	Datum arguments[1];
+
+	for (int i = 0; i < batch->n_identifiers; i++)
+		cdp_column_add(ids, Int64GetDatum(batch->identifiers[i].identifier_id));
+	arguments[0] = cdp_column_array(ids);
+	take_places(places, cdp_run(&read_profiles, arguments, NULL), ids->n);
+}
+
+/* Add the batch's sightings to the identifiers that were known before, which tells where they are. */
+static void
+store_sightings(const CdpBatch *batch, Place *places)
+{
+	static const Oid types[] = {INT8OID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID};
+	CdpColumn *columns[lengthof(types)];
+	Datum arguments[lengthof(types)];
+
+	for (int i = 0; i < (int) lengthof(types); i++)
+		columns[i] = cdp_column(types[i], batch->n_identifiers);
+	for (int i = 0; i < batch->n_identifiers; i++)
+	{
+		const CdpBatchIdentifier *id = &batch->identifiers[i];
+
+		if (id->is_new)
+			continue; /* nobody else sees it yet */
+		Assert(id->event_count > 0);
+		cdp_column_add(columns[0], Int64GetDatum(i));
+		cdp_column_add(columns[1], Int64GetDatum(id->identifier_id));
+		cdp_column_add(columns[2], TimestampTzGetDatum(id->first_seen_at));
+		cdp_column_add(columns[3], TimestampTzGetDatum(id->last_seen_at));
+		cdp_column_add(columns[4], Int64GetDatum(id->event_count));
+	}
+	if (columns[0]->n == 0)
+		return;
+	for (int i = 0; i < (int) lengthof(types); i++)
+		arguments[i] = cdp_column_array(columns[i]);
+	take_places(places, cdp_run(&write_sightings, arguments, NULL), columns[0]->n);
 }
 
 /* Lock the components of the places' profiles; returns what is locked, by profile. */
@@ -199,14 +234,17 @@ lock_profiles(const Place *places, int n)
 	return locked;
 }
 
-/* Lock the components of places; false: by then an identifier was in another. */
+/* Lock the components of places and look again; false: by now an identifier is in another. */
 static bool
-lock_places(Datum ids, Place *places, int n)
+lock_places(const CdpBatch *batch, Place *places)
 {
-	HTAB *locked = lock_profiles(places, n);
+	HTAB *locked = lock_profiles(places, batch->n_identifiers);
 
-	read_places(ids, places, n);
-	for (int i = 0; i < n; i++)
+	if (batch->cause == NULL)
+		store_sightings(batch, places);
+	else
+		read_places(batch, places);
+	for (int i = 0; i < batch->n_identifiers; i++)
 	{
 		const Place *place = hash_search(locked, &places[i].profile_id, HASH_FIND, NULL);
 
@@ -220,28 +258,26 @@ lock_places(Datum ids, Place *places, int n)
 	return true;
 }
 
-/* Lock the components of the batch's identifiers and say where each is. */
+/* Lock the components of the batch's identifiers, store its sightings, and say where each identifier is. */
 static Place *
 lock_components_of(CdpBatch *batch)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
-	int n = batch->n_identifiers;
-	Place *places = palloc0(sizeof(Place) * n);
-	Datum ids = identifier_ids(batch);
+	Place *places = palloc0(sizeof(Place) * batch->n_identifiers);
 	bool ok;
 
 	/* where identify found them; those of a ruling were not looked up */
-	for (int i = 0; i < n; i++)
+	for (int i = 0; i < batch->n_identifiers; i++)
 		places[i].profile_id = batch->identifiers[i].profile_id;
 	if (batch->cause != NULL)
-		read_places(ids, places, n);
+		read_places(batch, places);
 	do
 	{
 		CHECK_FOR_INTERRUPTS();
 		BeginInternalSubTransaction(NULL);
 		MemoryContextSwitchTo(context);
-		ok = lock_places(ids, places, n);
+		ok = lock_places(batch, places);
 		if (ok)
 			ReleaseCurrentSubTransaction();
 		else
@@ -250,6 +286,24 @@ lock_components_of(CdpBatch *batch)
 		CurrentResourceOwner = owner;
 	} while (!ok);
 	return places;
+}
+
+/* cdp.lock_components(identifier_ids) */
+Datum
+cdp_lock_components(PG_FUNCTION_ARGS)
+{
+	CdpBatch batch = {.context = CurrentMemoryContext, .cause = "ruling"};
+	int64 *ids = cdp_int64_elements(PG_GETARG_ARRAYTYPE_P(0), &batch.n_identifiers);
+
+	batch.identifiers = palloc0(sizeof(CdpBatchIdentifier) * ((Size) batch.n_identifiers + 1));
+	for (int i = 0; i < batch.n_identifiers; i++)
+		batch.identifiers[i].identifier_id = ids[i];
+	SPI_connect();
+	cdp_namespaces_hold(false);
+	if (batch.n_identifiers > 0)
+		lock_components_of(&batch);
+	SPI_finish();
+	PG_RETURN_VOID();
 }
 
 /* Upsert the batch's links; tells which are new, and which are redundant. */
@@ -298,35 +352,6 @@ store_links(CdpBatch *batch)
 	}
 	cdp_done();
 	hash_destroy(by_ids);
-}
-
-/* Add the batch's sightings to the identifiers that were known before. */
-static void
-store_sightings(CdpBatch *batch)
-{
-	Oid types[] = {INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID};
-	CdpColumn *columns[lengthof(types)];
-	Datum arguments[lengthof(types)];
-
-	for (int i = 0; i < (int) lengthof(types); i++)
-		columns[i] = cdp_column(types[i], 64);
-	for (int i = 0; i < batch->n_identifiers; i++)
-	{
-		const CdpBatchIdentifier *id = &batch->identifiers[i];
-
-		if (id->is_new || id->event_count == 0)
-			continue;
-		cdp_column_add(columns[0], Int64GetDatum(id->identifier_id));
-		cdp_column_add(columns[1], TimestampTzGetDatum(id->first_seen_at));
-		cdp_column_add(columns[2], TimestampTzGetDatum(id->last_seen_at));
-		cdp_column_add(columns[3], Int64GetDatum(id->event_count));
-	}
-	if (columns[0]->n == 0)
-		return;
-	for (int i = 0; i < (int) lengthof(types); i++)
-		arguments[i] = cdp_column_array(columns[i]);
-	cdp_run(&write_sightings, arguments, NULL);
-	cdp_done();
 }
 
 /*
@@ -459,7 +484,6 @@ cdp_identity_resolve(CdpBatch *batch)
 		collect_links(batch);
 		places = lock_components_of(batch);
 		store_links(batch);
-		store_sightings(batch);
 		if (batch->n_rederived > 0)
 		{
 			Datum ids = cdp_int64_array(batch->rederived, batch->n_rederived);

@@ -15,7 +15,8 @@ sql -d product -c "VACUUM ANALYZE"
 : >"$WORK/floor"
 : >"$WORK/stages"
 for round in $(seq "$rounds"); do
-	shuf -n 10000 --random-source=<(yes "$round") "$WORK/messages" | sed "s/\"messageId\":\"/&again-$round-/" >"$WORK/again"
+	first=$(((n - 10000) * (round - 1) / rounds))
+	sed -n "$((first + 1)),$((first + 10000))s/\"messageId\":\"/&again-$round-/p" "$WORK/messages" >"$WORK/again"
 	copy_in product "$WORK/again"
 	first=$(($(log_lines) + 1))
 	process_all product
