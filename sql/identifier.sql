@@ -305,7 +305,7 @@ COMMENT ON FUNCTION cdp.unblock_value(text, text, boolean) IS 'Take back cdp.blo
 
 CREATE FUNCTION cdp.hold_rules(is_alone boolean DEFAULT true) RETURNS void
 AS 'MODULE_PATHNAME', 'cdp_hold_rules' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
-COMMENT ON FUNCTION cdp.hold_rules(boolean) IS 'Hold what messages mean as it is until the end of the transaction, beside others who do; is_alone: wait until nobody processes messages, and let nobody do so, for who changes it. Error 25000 when alone in an isolation level above READ COMMITTED';
+COMMENT ON FUNCTION cdp.hold_rules(boolean) IS 'Hold what messages mean as it is until the end of the transaction, beside others who do; is_alone: wait until nobody processes messages, and let nobody do so, for who changes it. Errors 25000 when alone in an isolation level above READ COMMITTED, 42501';
 
 CREATE FUNCTION cdp.rules_changed() RETURNS trigger
 AS 'MODULE_PATHNAME', 'cdp_rules_changed' LANGUAGE C VOLATILE PARALLEL UNSAFE;
