@@ -229,38 +229,18 @@ BEGIN
 	profile := cdp.profile_id(profile_id);
 	SELECT p.traits::text::jsonb -> trait INTO won FROM cdp.profile p WHERE p.profile_id = profile;
 	RETURN QUERY
-	WITH said AS (
-		SELECT e.message #> ARRAY['traits', trait] AS value, e.occurred_at, e.source_id, i.namespace, i.value AS name, e.message_id
-		FROM cdp.tenure t
-		JOIN cdp.identity i ON i.identifier_id = t.anchor_id
-		JOIN cdp.namespace n ON n.name = i.namespace AND n.entity = 'person'
-		JOIN cdp.event e ON e.identifier_id = t.identifier_id AND (e.occurred_at, e.message_id COLLATE "C") >= (t.starts_at, t.starts_with)
-			AND (e.occurred_at, e.message_id COLLATE "C") < (t.ends_at, t.ends_with)
-		WHERE t.profile_id = profile AND e.type = 'identify'
-		UNION ALL -- of an account, in group messages, whoever sent them
-		SELECT e.message #> ARRAY['traits', trait], e.occurred_at, e.source_id, i.namespace, i.value, e.message_id
-		FROM cdp.identity i
-		JOIN cdp.namespace n ON n.name = i.namespace AND n.entity <> 'person'
-		CROSS JOIN LATERAL (
-			SELECT l.identifier_a AS id FROM cdp.link l WHERE l.identifier_b = i.identifier_id AND l.status = 'related'
-			UNION ALL SELECT i.identifier_id
-		) p
-		JOIN cdp.event e ON e.identifier_id = p.id AND e.type = 'group'
-		JOIN cdp.source s ON s.source_id = e.source_id
-		CROSS JOIN LATERAL (
-			SELECT m.namespace, m.value FROM cdp.message_identifiers(e.type, e.message, s.phone_region) m
-			WHERE m.entity <> 'person' ORDER BY m.ord LIMIT 1
-		) f
-		WHERE i.profile_id = profile AND f.namespace = i.namespace AND f.value = i.value
-	)
-	SELECT d.value, d.occurred_at, s.name, s.rank, cdp.identifier(d.namespace, d.name), d.message_id, CASE
+	SELECT d.traits -> trait, d.occurred_at, s.name, s.rank, cdp.identifier(i.namespace, i.value), d.message_id, CASE
 			WHEN d.occurred_at < (won ->> 'at')::timestamptz THEN 'older'
 			WHEN s.rank < (won ->> 'rank')::integer THEN 'of a source of lower rank'
-			WHEN d.value <> won -> 'value' THEN 'the smaller value'
+			WHEN d.traits -> trait <> won -> 'value' THEN 'the smaller value'
 			ELSE 'counts' END
-	FROM said d JOIN cdp.source s ON s.source_id = d.source_id
-	WHERE d.value IS NOT NULL
-	ORDER BY d.occurred_at DESC, s.rank DESC, d.value = won -> 'value' DESC, d.message_id;
+	FROM (SELECT DISTINCT t.anchor_id, t.identifier_id FROM cdp.tenure t WHERE t.profile_id = profile) t
+	JOIN cdp.identity i ON i.identifier_id = t.anchor_id
+	CROSS JOIN LATERAL ( -- OFFSET 0: by the index
+		SELECT * FROM cdp.statement x WHERE x.identifier_id = t.identifier_id AND x.anchor_id = t.anchor_id AND x.traits ? trait OFFSET 0
+	) d
+	JOIN cdp.source s ON s.source_id = d.source_id
+	ORDER BY d.occurred_at DESC, s.rank DESC, d.traits -> trait = won -> 'value' DESC, d.message_id;
 END
 $$;
 COMMENT ON FUNCTION cdp.explain_trait(bigint, text) IS 'Why a profile has the value of a trait that it has: every value that was ever said of it, by which message and source, under which identifier, and the verdict on it: counts, older, of a source of lower rank, the smaller value (of two said at the same instant by equals); null unsets the trait. The latest first; no row when nothing was said. The profile id may be an old one';
@@ -288,43 +268,47 @@ BEGIN
 	COMMENT ON COLUMN cdp.fragment.anchor_id IS 'To whom the events are anchored';
 	COMMENT ON COLUMN cdp.fragment.identifier_id IS 'Their strongest identifier: the anchor itself, or a contested device that the anchor held; so a device is folded again without the rest';
 
+	CREATE OR REPLACE VIEW cdp.statement AS
+		SELECT coalesce(h.identifier_id, e.identifier_id) AS anchor_id, e.identifier_id, true AS is_own, e.occurred_at, e.message_id, e.source_id,
+			CASE WHEN e.type = 'identify' AND jsonb_typeof(e.message -> 'traits') = 'object' AND e.message -> 'traits' <> '{}'
+				THEN e.message -> 'traits' END AS traits,
+			CASE WHEN jsonb_typeof(e.message #> '{context,consent,categoryPreferences}') = 'object'
+				THEN e.message #> '{context,consent,categoryPreferences}' END AS consents
+		FROM cdp.event e
+		LEFT JOIN cdp.identity i ON i.identifier_id = e.identifier_id
+		LEFT JOIN LATERAL (
+			SELECT n.identifier_id FROM cdp.sign_in n WHERE i.is_contested AND n.device_id = e.identifier_id
+				AND (n.occurred_at, n.message_id) <= (e.occurred_at, e.message_id COLLATE "C")
+			ORDER BY n.occurred_at DESC, n.message_id DESC, n.source_id DESC LIMIT 1
+		) h ON true
+		WHERE e.identifier_id <> 0
+		UNION ALL -- of an account, whoever sent it
+		SELECT g.identifier_id AS anchor_id, g.identifier_id, false AS is_own, e.occurred_at, e.message_id, e.source_id,
+			e.message -> 'traits' AS traits, NULL::jsonb AS consents
+		FROM cdp.identity g JOIN cdp.namespace n ON n.name = g.namespace AND n.entity <> 'person'
+		CROSS JOIN LATERAL (
+			SELECT l.identifier_a AS id FROM cdp.link l WHERE l.identifier_b = g.identifier_id AND l.status = 'related'
+			UNION ALL SELECT g.identifier_id
+		) p
+		JOIN cdp.event e ON e.identifier_id = p.id AND e.type = 'group' AND jsonb_typeof(e.message -> 'traits') = 'object'
+			AND e.message -> 'traits' <> '{}'
+		JOIN cdp.source s ON s.source_id = e.source_id
+		CROSS JOIN LATERAL (
+			SELECT m.namespace, m.value FROM cdp.message_identifiers(e.type, e.message, s.phone_region) m
+			WHERE m.entity <> 'person' ORDER BY m.ord LIMIT 1
+		) f
+		WHERE f.namespace = g.namespace AND f.value = g.value;
+	COMMENT ON VIEW cdp.statement IS 'What each event says, of whom it is anchored to (is_own) and, of group, of the account: traits and consents as JSON, null: none. Restrict identifier_id, the event''s strongest identifier or the account';
+
 	CREATE OR REPLACE VIEW cdp.derived_fragment AS
-		SELECT d.anchor_id, d.identifier_id, cdp.merge_traits(d.traits) AS traits, cdp.merge_consents(d.consents) AS consents,
-			min(d.occurred_at) AS first_seen_at, max(d.occurred_at) AS last_seen_at, count(d.occurred_at) AS event_count
-		FROM (
-			SELECT coalesce(h.identifier_id, e.identifier_id) AS anchor_id, e.identifier_id, e.occurred_at,
-				CASE WHEN e.type = 'identify' AND jsonb_typeof(e.message -> 'traits') = 'object' AND e.message -> 'traits' <> '{}'
-					THEN cdp.traits(e.message -> 'traits', e.occurred_at, s.rank) END AS traits,
-				CASE WHEN jsonb_typeof(e.message #> '{context,consent,categoryPreferences}') = 'object' THEN (
-					SELECT cdp.merge_consents(format('{%s:{"at":%s,"value":%s}}', to_json(p.key),
-						to_json(e.occurred_at AT TIME ZONE 'UTC'), p.value)::cdp.consent_state)
-					FROM jsonb_each(e.message #> '{context,consent,categoryPreferences}') p
-					WHERE jsonb_typeof(p.value) = 'boolean') END AS consents
-			FROM cdp.event e JOIN cdp.source s ON s.source_id = e.source_id
-			LEFT JOIN cdp.identity i ON i.identifier_id = e.identifier_id
-			LEFT JOIN LATERAL (
-				SELECT n.identifier_id FROM cdp.sign_in n WHERE i.is_contested AND n.device_id = e.identifier_id
-					AND (n.occurred_at, n.message_id) <= (e.occurred_at, e.message_id COLLATE "C")
-				ORDER BY n.occurred_at DESC, n.message_id DESC, n.source_id DESC LIMIT 1
-			) h ON true
-			WHERE e.identifier_id <> 0
-			UNION ALL -- what group messages say of an account, whoever sent them
-			SELECT g.identifier_id AS anchor_id, g.identifier_id, NULL::timestamptz AS occurred_at,
-				cdp.traits(e.message -> 'traits', e.occurred_at, s.rank) AS traits, NULL::cdp.consent_state AS consents
-			FROM cdp.identity g JOIN cdp.namespace n ON n.name = g.namespace AND n.entity <> 'person'
-			CROSS JOIN LATERAL (
-				SELECT l.identifier_a AS id FROM cdp.link l WHERE l.identifier_b = g.identifier_id AND l.status = 'related'
-				UNION ALL SELECT g.identifier_id
-			) p
-			JOIN cdp.event e ON e.identifier_id = p.id AND e.type = 'group' AND jsonb_typeof(e.message -> 'traits') = 'object'
-				AND e.message -> 'traits' <> '{}'
-			JOIN cdp.source s ON s.source_id = e.source_id
-			CROSS JOIN LATERAL (
-				SELECT m.namespace, m.value FROM cdp.message_identifiers(e.type, e.message, s.phone_region) m
-				WHERE m.entity <> 'person' ORDER BY m.ord LIMIT 1
-			) f
-			WHERE f.namespace = g.namespace AND f.value = g.value
-		) d
+		SELECT d.anchor_id, d.identifier_id, cdp.merge_traits(cdp.traits(d.traits, d.occurred_at, s.rank)) AS traits,
+			cdp.merge_consents((
+				SELECT cdp.merge_consents(format('{%s:{"at":%s,"value":%s}}', to_json(p.key),
+					to_json(d.occurred_at AT TIME ZONE 'UTC'), p.value)::cdp.consent_state)
+				FROM jsonb_each(d.consents) p WHERE jsonb_typeof(p.value) = 'boolean')) AS consents,
+			min(d.occurred_at) FILTER (WHERE d.is_own) AS first_seen_at, max(d.occurred_at) FILTER (WHERE d.is_own) AS last_seen_at,
+			count(*) FILTER (WHERE d.is_own) AS event_count
+		FROM cdp.statement d JOIN cdp.source s ON s.source_id = d.source_id
 		GROUP BY d.anchor_id, d.identifier_id;
 	COMMENT ON VIEW cdp.derived_fragment IS 'What cdp.fragment must hold, derived from the log and cdp.sign_in; restrict identifier_id';
 
