@@ -35,13 +35,6 @@ BEGIN
 	reads_anew := was.phone_region IS DISTINCT FROM create_source.phone_region;
 	IF reads_anew OR was.rank <> create_source.rank THEN
 		PERFORM cdp.hold_rules();
-		WITH strongest AS (
-			SELECT DISTINCT e.identifier_id AS id FROM cdp.event e WHERE e.source_id = was.source_id AND e.identifier_id <> 0
-		)
-		SELECT array_agg(x.id) INTO touched FROM (
-			SELECT s.id FROM strongest s
-			UNION SELECT l.identifier_b FROM strongest s JOIN cdp.link l ON l.identifier_a = s.id AND l.status = 'related'
-		) x;
 	END IF;
 	IF reads_anew THEN
 		PERFORM cdp.remember_readings(NULL);
@@ -52,7 +45,17 @@ BEGIN
 	IF reads_anew THEN
 		PERFORM cdp.read_again(NULL, 'rule');
 	END IF;
-	IF was.rank <> create_source.rank AND touched IS NOT NULL THEN
+	IF was.rank <> create_source.rank THEN
+		-- what its events say of people, and of the accounts they belong to
+		WITH strongest AS (
+			SELECT DISTINCT e.identifier_id AS id FROM cdp.event e WHERE e.source_id = was.source_id AND e.identifier_id <> 0
+		)
+		SELECT array_agg(x.id) INTO touched FROM (
+			SELECT s.id FROM strongest s
+			UNION SELECT l.identifier_b FROM strongest s JOIN cdp.link l ON l.identifier_a = s.id AND l.status = 'related'
+		) x;
+	END IF;
+	IF touched IS NOT NULL THEN
 		PERFORM cdp.reconsider(touched, 'rule', touched);
 	END IF;
 END

@@ -311,6 +311,11 @@ BEGIN
 		RAISE EXCEPTION 'an identifier must not be null' USING ERRCODE = 'null_value_not_allowed',
 			HINT = 'Write namespace:value, such as email:ada@example.com.';
 	END IF;
+	-- the reason forgotten, and a link would take all of an identifier with it
+	IF reason !~ '\s' AND EXISTS (SELECT FROM cdp.namespace n WHERE n.name = split_part(reason, ':', 1)) THEN
+		RAISE EXCEPTION 'the reason is an identifier' USING ERRCODE = 'invalid_parameter_value',
+			HINT = 'To retract the link between two identifiers: SELECT cdp.retract(a, b, reason).';
+	END IF;
 	-- first the rulings, then the rules, then people: everywhere in this order
 	LOCK TABLE cdp.ruling IN SHARE ROW EXCLUSIVE MODE;
 	PERFORM cdp.hold_rules();
@@ -340,7 +345,7 @@ BEGIN
 	RETURN ruled;
 END
 $$;
-COMMENT ON FUNCTION cdp.retract(cdp.identifier, text) IS 'Retract an identifier: resolve as if no event had ever mentioned it, in the past and from now on; it stays in the events. Returns the ruling''s id, for cdp.undo(). Errors 22004, 23514 when it is pinned, 42704 when nobody was ever known by it';
+COMMENT ON FUNCTION cdp.retract(cdp.identifier, text) IS 'Retract an identifier: resolve as if no event had ever mentioned it, in the past and from now on; it stays in the events. Returns the ruling''s id, for cdp.undo(). Errors 22004, 22023, 23514 when it is pinned, 42704 when nobody was ever known by it';
 
 CREATE FUNCTION cdp.find_events(message_id text, source text) RETURNS TABLE (event_table oid, event_ctid tid, source_id integer)
 LANGUAGE plpgsql STABLE PARALLEL UNSAFE ROWS 1
@@ -543,7 +548,8 @@ BEGIN
 	PERFORM cdp.make_identifiers(ARRAY (
 		SELECT DISTINCT cdp.identifier(m.namespace, m.value) FROM pg_temp.cdp_rereading r
 		CROSS JOIN LATERAL (SELECT * FROM cdp.mention x WHERE x.event_table = r.event_table AND x.event_ctid = r.event_ctid OFFSET 0) m
-		WHERE m.identifier_id IS NULL), cause);
+		WHERE m.identifier_id IS NULL
+			OR EXISTS (SELECT FROM cdp.forgotten f WHERE f.namespace = m.namespace AND f.value = m.value)), cause);
 	DROP TABLE IF EXISTS pg_temp.cdp_reread;
 	CREATE TEMPORARY TABLE cdp_reread ON COMMIT DROP AS
 		SELECT r.event_table, r.event_ctid, r.ids, array_agg(m.identifier_id ORDER BY m.ord) FILTER (WHERE m.ord IS NOT NULL) AS now

@@ -9,7 +9,6 @@
 #include "utils/timestamp.h"
 
 /* Years 0001 to 9999 */
-#define FIRST_INSTANT ((TimestampTz) (1721426 - POSTGRES_EPOCH_JDATE) * USECS_PER_DAY)
 #define END_INSTANT ((TimestampTz) (5373485 - POSTGRES_EPOCH_JDATE) * USECS_PER_DAY)
 
 typedef struct Cursor
@@ -119,7 +118,7 @@ cdp_parse_timestamp(const char *text, int len, TimestampTz *result)
 bool
 cdp_is_plausible_time(TimestampTz at)
 {
-	return at >= FIRST_INSTANT && at < END_INSTANT;
+	return at >= CDP_FIRST_INSTANT && at < END_INSTANT;
 }
 
 /* Write a number with leading zeros (more digits if it has more) and a character after it. */

@@ -24,6 +24,7 @@ extern bool cdp_parse_timestamp(const char *text, int len, TimestampTz *result);
 #define CDP_MAX_AHEAD (5 * USECS_PER_MINUTE)
 
 /* Is it an instant that a message may carry, i.e. finite and in the years 0001 to 9999? */
+#define CDP_FIRST_INSTANT ((TimestampTz) (1721426 - POSTGRES_EPOCH_JDATE) * USECS_PER_DAY)
 extern bool cdp_is_plausible_time(TimestampTz at);
 
 /* Write an instant as 2026-01-31T09:00:00.5Z, in UTC. */

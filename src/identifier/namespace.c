@@ -13,7 +13,8 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "regex/regex.h"
-#include "storage/lock.h"
+#include "storage/lmgr.h"
+#include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
@@ -25,10 +26,8 @@ PG_FUNCTION_INFO_V1(cdp_is_blocked);
 PG_FUNCTION_INFO_V1(cdp_rules_changed);
 PG_FUNCTION_INFO_V1(cdp_hold_rules);
 
-#define RULES_LOCK 0x63647072 /* the first key of an advisory lock of two keys, as others of ours */
-
 CDP_QUERY(read_namespaces,
-		  "SELECT name, entity, kind, priority::int8, coalesce(max_per_profile, 0)::int8, bridge, normalizer, "
+		  "SELECT name, entity, kind, priority::pg_catalog.int8, coalesce(max_per_profile, 0)::pg_catalog.int8, bridge, normalizer, "
 		  "valid_pattern, paths FROM cdp.namespace ORDER BY entity OPERATOR(pg_catalog.<>) 'person', priority, name",
 		  "");
 CDP_QUERY(read_blocked,
@@ -213,11 +212,26 @@ cdp_namespaces_load(void)
 void
 cdp_namespaces_hold(bool is_alone)
 {
-	LOCKTAG tag;
-
-	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, RULES_LOCK, 0, 2);
-	LockAcquire(&tag, is_alone ? ExclusiveLock : ShareLock, false, false);
+	cdp_require_init();
+	LockRelationOid(namespace_relation(), is_alone ? ExclusiveLock : RowShareLock);
 	AcceptInvalidationMessages();
+}
+
+/* May the user change anything that needs the rules held? */
+static bool
+is_steward(void)
+{
+	static const char *const tables[] = {"namespace", "blocked_value", "source", "ruling"};
+	Oid schema = get_namespace_oid("cdp", false);
+
+	for (int i = 0; i < (int) lengthof(tables); i++)
+	{
+		Oid table = get_relname_relid(tables[i], schema);
+
+		if (OidIsValid(table) && pg_class_aclmask(table, GetUserId(), ACL_INSERT | ACL_UPDATE | ACL_DELETE, ACLMASK_ANY) != 0)
+			return true;
+	}
+	return false;
 }
 
 /* cdp.hold_rules(is_alone) */
@@ -226,6 +240,10 @@ cdp_hold_rules(PG_FUNCTION_ARGS)
 {
 	bool is_alone = PG_GETARG_BOOL(0);
 
+	cdp_require_init();
+	if (is_alone && !is_steward())
+		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("permission denied to hold up who processes messages"),
+						errhint("It takes a privilege to change cdp.namespace, cdp.blocked_value, cdp.source or cdp.ruling.")));
 	if (is_alone && IsolationUsesXactSnapshot())
 		ereport(ERROR, (errcode(ERRCODE_INVALID_TRANSACTION_STATE),
 						errmsg("what messages mean can be changed in isolation level READ COMMITTED only"),

@@ -91,7 +91,14 @@ SELECT namespace, value FROM cdp.identifiers WHERE value ~ '^B-';
 SELECT from_profile_id = :bob AS from_bob, to_profile_id, cause FROM cdp.identity_change WHERE to_profile_id IS NULL;
 SELECT merged_into, identifier_id IS NULL AS of_nobody FROM cdp.profile WHERE profile_id = :bob;
 SELECT cdp.undo(:ruling);
-SELECT cdp.profile_id('user_id:B-bob') = :bob AS has_its_id, cdp.profile_id(:bob) AS old_id, cdp.profile('user_id:B-bob') -> 'traits' AS traits;
+SELECT cdp.profile_id('user_id:B-bob') = :bob AS same_id, cdp.profile_id(:bob) = :bob AS lives, cdp.profile('user_id:B-bob') -> 'traits' AS traits;
+SELECT kind, profile_id = :bob AS bob, segment FROM told WHERE change_id > :last;
+-- seen again before it is undone he is somebody new, until it is
+SELECT cdp.retract('B1', 'a test user') AS ruling \gset
+SELECT see('B2', 2, '{"u":"B-bob","a":"B-new"}');
+SELECT cdp.profile_id('user_id:B-bob') > :bob AS has_new_id, cdp.profile_id(:bob) AS old_id;
+SELECT cdp.undo(:ruling);
+SELECT cdp.profile_id('user_id:B-bob') = :bob AS has_its_id, cdp.profile('user_id:B-bob') -> 'identifiers' AS identifiers;
 SELECT part, differences FROM cdp.verify() WHERE differences > 0;
 
 -- C: an identifier: he is known by the rest, under the same profile id, which passes to the strongest that is left
@@ -204,7 +211,7 @@ SELECT note('I');
 SELECT statement, error_of(statement) FROM (VALUES
 	($$SELECT cdp.retract('no-such-message', 'x')$$), ($$SELECT cdp.retract('A1', NULL)$$), ($$SELECT cdp.retract('A1', ' ')$$), ($$SELECT cdp.retract(NULL::text, 'x')$$),
 	($$SELECT cdp.retract(NULL::cdp.identifier, 'x')$$), ($$SELECT cdp.retract('user_id:A-ann', NULL::cdp.identifier, 'x')$$), ($$SELECT cdp.pin(NULL, 'user_id:A-ann', 'x')$$), ($$SELECT cdp.deny('user_id:A-ann', NULL, 'x')$$),
-	($$SELECT cdp.retract('user_id:nobody', 'x')$$), ($$SELECT cdp.retract('user_id:A-ann', '')$$), ($$SELECT cdp.retract('user_id:A-ann', 'mailbox')$$), ($$SELECT cdp.retract('user_id:A-ann', 'email:i@x', ' ')$$),
+	($$SELECT cdp.retract('user_id:B-bob', 'anonymous_id:B-web')$$), ($$SELECT cdp.retract('user_id:nobody', 'x')$$), ($$SELECT cdp.retract('user_id:A-ann', '')$$), ($$SELECT cdp.retract('user_id:A-ann', 'mailbox')$$), ($$SELECT cdp.retract('user_id:A-ann', 'email:i@x', ' ')$$),
 	($$SELECT cdp.retract('fax:1', 'x')$$), ($$SELECT cdp.retract('fax:1'::cdp.identifier, 'x')$$), ($$SELECT cdp.retract('user_id:A-ann', 'email:none-of-hers@x', 'x')$$), ($$SELECT cdp.retract('user_id:A-ann', 'email:c@x', 'x')$$),
 	($$SELECT cdp.retract('user_id:A-ann', 'email:i@x', 'x')$$), ($$SELECT cdp.retract('user_id:A-ann', 'x')$$), ($$SELECT cdp.retract('email:i@x', 'x')$$),
 	($$SELECT cdp.retract('user_id:A-ann', 'user_id:A-ann', 'x')$$), ($$SELECT cdp.retract('user_id:A-ann', 'nonsense', 'x')$$), ($$SELECT cdp.retract('user_id:null', 'x')$$), ($$SELECT cdp.retract('phone:12', 'x')$$),

@@ -45,6 +45,7 @@ FROM generate_series(1, 250) n, LATERAL (SELECT ('x' || substr(md5('rule' || n),
 -- and two who have little to do with them
 INSERT INTO stream VALUES (251, 'crm', '{"type":"page","messageId":"251","userId":"v","timestamp":"2026-01-31T09:00:00Z","context":{"device":{"advertisingId":"AD"}}}'),
 	(252, 'crm', '{"type":"page","messageId":"252","timestamp":"2026-01-31T09:01:00Z","context":{"device":{"advertisingId":"ad"},"traits":{"email":"V@x.org"}}}'),
+	(254, 'crm', '{"type":"identify","messageId":"254","timestamp":"2026-01-31T09:03:00Z","traits":{"phone":"0171 1234567","plan":"gold"},"anonymousId":"x"}'),
 	(253, 'default', '{"type":"track","event":"Seen","messageId":"253","anonymousId":"w","timestamp":"2026-01-31T09:02:00Z","context":{"traits":{"email":"w@x.org"}}}');
 CREATE FUNCTION send() RETURNS bigint LANGUAGE sql AS $$
 	SELECT sum((cdp.ingest((SELECT jsonb_build_object('batch', jsonb_agg(message ORDER BY n)) FROM stream s WHERE s.source = x.source), x.source)).events)::bigint FROM (VALUES ('default'), ('crm')) x (source)
@@ -95,7 +96,8 @@ INSERT INTO there_and_back (what, there, back) VALUES
 	('a value in another spelling', $$SELECT cdp.block_value('d1', 'device_id')$$, $$SELECT cdp.unblock_value(' D1 ', 'device_id')$$),
 	('a pattern', $$SELECT cdp.block_value('^.[0-4]', is_pattern => true)$$, $$SELECT cdp.unblock_value('^.[0-4]', is_pattern => true)$$),
 	('a rank', $$SELECT cdp.create_source('crm', 5)$$, $$SELECT cdp.create_source('crm')$$),
-	('a region', $$SELECT cdp.create_source('crm', phone_region => 'DE')$$, $$SELECT cdp.create_source('crm')$$);
+	('a region', $$SELECT cdp.create_source('crm', phone_region => 'DE')$$, $$SELECT cdp.create_source('crm')$$),
+	('rank and region', $$SELECT cdp.create_source('crm', 3, phone_region => 'DE')$$, $$SELECT cdp.create_source('crm')$$);
 
 CREATE FUNCTION facts() RETURNS text[] LANGUAGE sql AS $$ SELECT array_agg(fact ORDER BY fact) FROM fact $$;
 CREATE FUNCTION differing() RETURNS text LANGUAGE sql AS $$ SELECT coalesce(string_agg(part || ' ' || differences, ', '), 'none') FROM cdp.verify() WHERE differences > 0 $$;

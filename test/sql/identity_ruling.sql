@@ -63,6 +63,11 @@ SELECT ruling_id, kind, a, b, reason, undone_at IS NOT NULL AS is_undone FROM cd
 SELECT cdp.profile_as_of('anonymous_id:phone', '2020-01-01'), cdp.profile_as_of('anonymous_id:phone', 'infinity');
 SELECT cause, count(*) FROM cdp.identity_change GROUP BY 1 ORDER BY 1;
 SELECT * FROM cdp.verify() WHERE differences > 0;
+-- a value that is pinned is not blocked from under the pin
+SELECT cdp.pin('user_id:pinned', 'email:pinned@x.y', 'told on the phone') > 0 AS ruled;
+SELECT cdp.block_value('pinned@x.y', 'email');
+SELECT count(*) FROM cdp.blocked_value;
+SELECT * FROM cdp.verify() WHERE differences > 0;
 \c postgres
 SET client_min_messages = warning;
 DROP DATABASE regress_identity_ruling;

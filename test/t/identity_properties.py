@@ -10,8 +10,8 @@ has, with traits and consents) is brought in, and then there and back again, sev
   ruled      pins and denials, undone in another order
   added      messages that are retracted again
   retracted  messages, identifiers and links, and the messages brought once more: nothing, until that is undone
-Each time all that can be read of it must be as before: identifiers, links with evidence and judgement, profiles with
-traits, consents, counts and memberships, fragments, anchors, and but for retractions that are undone profile ids.  On the way and in the end accepted
+Each time all that can be read of it must be as before: identifiers, links with evidence and judgement, profile ids (but
+of people of whom nobody was left on the way), profiles with traits, consents, counts and memberships, fragments, anchors.  On the way and in the end accepted
 links are a forest that spans each profile, each link is judged, no profile breaks a limit or a denial.  Then a ruling
 is simulated, which changes nothing, and made, which moves as many identifiers and members as was said.  Then limits are
 raised, which splits nobody whose links were all accepted.  Each group of populations, which share their rules,
@@ -187,7 +187,7 @@ def play(database, rules, populations):
     for p in populations:
         for previous, name in zip(["start", *p.trials], p.trials):
             before, after = facts[p.name, "state", previous], facts[p.name, "state", name]
-            if before == after and name != "retracted":
+            if before == after:
                 before, after = lasting_ids(*(facts[p.name, "ids", when] for when in (previous, f"{name}, there", name)))
             if before != after:
                 wrong[p.name].append(f"{name} changed something:\n  before  " + "\n          ".join(sorted(before - after)) + "\n  after   " + "\n          ".join(sorted(after - before)))
