@@ -241,8 +241,8 @@ cdp_hold_rules(PG_FUNCTION_ARGS)
 	bool is_alone = PG_GETARG_BOOL(0);
 
 	cdp_require_init();
-	if (is_alone && !is_steward())
-		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("permission denied to hold up who processes messages"),
+	if (!is_steward())
+		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("permission denied to hold the rules"),
 						errhint("It takes a privilege to change cdp.namespace, cdp.blocked_value, cdp.source or cdp.ruling.")));
 	if (is_alone && IsolationUsesXactSnapshot())
 		ereport(ERROR, (errcode(ERRCODE_INVALID_TRANSACTION_STATE),
