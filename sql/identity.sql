@@ -651,7 +651,7 @@ COMMENT ON FUNCTION cdp.rederive_links(bigint[]) IS 'Derive from the log again: 
 
 CREATE FUNCTION cdp.connected_components(query text) RETURNS TABLE (node bigint, component bigint)
 AS 'MODULE_PATHNAME', 'cdp_connected_components' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1000000 COST 1000000;
-COMMENT ON FUNCTION cdp.connected_components(text) IS 'What belongs together, on any query; needs no cdp.init(). The query yields the two ends of each edge, integers; a null end makes a node that stands alone. Returns each node once with the first node seen of its component. Streams the query; takes about 25 bytes a node. Errors 22004, 42601, 42804, 54000';
+COMMENT ON FUNCTION cdp.connected_components(text) IS 'What belongs together, on any query; needs no cdp.init(). The query yields the two ends of each edge, integers; a null end makes a node that stands alone. Returns each node once with the first node seen of its component. Streams the query; takes 24 to 48 bytes a node. Errors 22004, 42601, 42804, 54000';
 
 CREATE FUNCTION cdp.connected_components(query text, node_type anyelement)
 RETURNS TABLE (node anyelement, component anyelement)
