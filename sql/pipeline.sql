@@ -102,21 +102,20 @@ DECLARE
 	outcome jsonb;
 BEGIN
 	PERFORM cdp.require_init();
-	-- nobody else moves anything meanwhile, so what has changed since is what the changes did
-	LOCK TABLE cdp.ruling IN SHARE ROW EXCLUSIVE MODE;
-	PERFORM cdp.hold_rules();
-	started := clock_timestamp();
-	DROP TABLE IF EXISTS pg_temp.cdp_membership_before;
-	CREATE TEMPORARY TABLE cdp_membership_before ON COMMIT DROP AS SELECT m.profile_id, m.segment FROM cdp.membership m;
 	BEGIN
+		-- nobody else moves anything meanwhile, so what has changed since is what the changes did
+		LOCK TABLE cdp.ruling IN SHARE ROW EXCLUSIVE MODE;
+		PERFORM cdp.hold_rules();
+		started := clock_timestamp();
+		DROP TABLE IF EXISTS pg_temp.cdp_membership_before;
+		CREATE TEMPORARY TABLE cdp_membership_before AS SELECT m.profile_id, m.segment FROM cdp.membership m;
 		PERFORM cdp.apply_change(c, 'simulated')
 		FROM jsonb_array_elements(CASE jsonb_typeof(changes) WHEN 'array' THEN changes ELSE jsonb_build_array(changes) END) c;
 		SELECT jsonb_agg(d) INTO outcome FROM cdp.difference_since(started) d;
 		RAISE EXCEPTION USING ERRCODE = 'CDPSI', MESSAGE = 'simulated';
 	EXCEPTION WHEN SQLSTATE 'CDPSI' THEN
-		NULL; -- everything is taken back, but the variable
+		NULL; -- everything is taken back, the locks too, but not the variable
 	END;
-	DROP TABLE pg_temp.cdp_membership_before;
 	-- whoever would be gone is there again, and has a name
 	RETURN QUERY SELECT o.what, o.count, CASE WHEN o.detail ? 'gone' THEN o.detail - 'gone' || jsonb_build_object('loses', (
 			SELECT jsonb_agg(n.name ORDER BY n.name) FROM (
