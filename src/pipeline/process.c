@@ -162,14 +162,14 @@ may_try_again(int sqlerrcode)
 }
 
 /*
- * Walk a new batch in a subtransaction; NULL when another session stood in the way.
+ * Walk a new batch in a subtransaction; NULL when another session stood in the way, 'why' tells how (SQLSTATE).
  *
  * One call takes its locks in the order that all keep.  A transaction of several calls begins the order again with
  * each of them, so two such transactions can wait for each other, and whoever PostgreSQL picks to give way, also a
  * bystander, gets here: its part is taken back, its locks with it, and the caller tries again or defers the message.
  */
 static CdpBatch *
-try_walk(int max, const Delivery *delivery, bool is_last_try)
+try_walk(int max, const Delivery *delivery, bool is_last_try, int *why)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
@@ -199,6 +199,7 @@ try_walk(int max, const Delivery *delivery, bool is_last_try)
 		CurrentResourceOwner = owner;
 		if (is_last_try || !may_try_again(error->sqlerrcode))
 			ReThrowError(error);
+		*why = error->sqlerrcode;
 		batch = NULL;
 	}
 	PG_END_TRY();
@@ -237,6 +238,7 @@ cdp_process(PG_FUNCTION_ARGS)
 	Datum values[8];
 	bool nulls[8] = {false};
 	CdpBatch *batch = NULL;
+	int why;
 
 	if (max < 1)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("max must be at least 1"),
@@ -246,7 +248,7 @@ cdp_process(PG_FUNCTION_ARGS)
 	cdp_run(&lock_consumer, NULL, NULL);
 	cdp_done();
 	for (int i = 1; batch == NULL; i++)
-		batch = try_walk(Min(max, MAX_ROWS), &none, i == MAX_TRIES);
+		batch = try_walk(Min(max, MAX_ROWS), &none, i == MAX_TRIES, &why);
 
 	values[0] = Int64GetDatum(batch->received);
 	values[1] = Int64GetDatum(batch->n_messages);
@@ -309,12 +311,13 @@ take(const Delivery *delivery)
 {
 	static TransactionId last = InvalidTransactionId; /* the last transaction of this session that came here */
 	TransactionId current = GetTopTransactionIdIfAny();
-	int tries = TransactionIdIsValid(current) && current == last ? 1 : MAX_TRIES;
+	bool is_first = !TransactionIdIsValid(current) || current != last;
 	CdpBatch *batch = NULL;
+	int why = 0;
 
-	/* what earlier calls of the transaction have locked stays locked: trying again would only wait again */
-	for (int i = 0; i < tries && batch == NULL; i++)
-		batch = try_walk(1, delivery, false);
+	/* what earlier calls of the transaction have locked stays locked: after a deadlock trying again would only wait again */
+	for (int i = 0; i < MAX_TRIES && batch == NULL && (is_first || why != ERRCODE_T_R_DEADLOCK_DETECTED); i++)
+		batch = try_walk(1, delivery, false, &why);
 	if (batch == NULL)
 		store(delivery);
 	last = GetTopTransactionIdIfAny();
@@ -378,6 +381,7 @@ cdp_reconsider(PG_FUNCTION_ARGS)
 	MemoryContext caller = CurrentMemoryContext;
 	Delivery delivery = {NULL};
 	CdpBatch *batch;
+	int why;
 	Datum values[4];
 	bool is_null[4] = {false};
 
@@ -386,7 +390,7 @@ cdp_reconsider(PG_FUNCTION_ARGS)
 	delivery.cause = text_to_cstring(PG_GETARG_TEXT_PP(1));
 	delivery.rederived = cdp_int64_elements(PG_GETARG_ARRAYTYPE_P(2), &delivery.n_rederived);
 	SPI_connect();
-	batch = try_walk(1, &delivery, true);
+	batch = try_walk(1, &delivery, true, &why);
 	values[0] = Int64GetDatum(batch->merges);
 	values[1] = Int64GetDatum(batch->splits);
 	values[2] = Int64GetDatum(batch->entered);
