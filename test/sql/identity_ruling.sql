@@ -63,7 +63,6 @@ SELECT ruling_id, kind, a, b, reason, undone_at IS NOT NULL AS is_undone FROM cd
 SELECT cdp.profile_as_of('anonymous_id:phone', '2020-01-01'), cdp.profile_as_of('anonymous_id:phone', 'infinity');
 SELECT cause, count(*) FROM cdp.identity_change GROUP BY 1 ORDER BY 1;
 SELECT * FROM cdp.verify() WHERE differences > 0;
-<<<<<<< HEAD
 -- what a ruling names keeps its form and its order of strength
 SELECT cdp.pin('user_id:ann', 'email:a.n.n@gmail.com', 'her other one') AS ruling \gset
 SELECT cdp.create_namespace('email', 'contact', 20, 5, normalizer => 'email_gmail', paths => '{identify:traits.email}');
@@ -92,12 +91,10 @@ SELECT cdp.pin('user_id:ann', 'user_id:bob', 'no');
 RESET ROLE;
 DROP OWNED BY regress_identity_ruling;
 DROP ROLE regress_identity_ruling;
-=======
 -- a value that is pinned is not blocked from under the pin
 SELECT cdp.pin('user_id:pinned', 'email:pinned@x.y', 'told on the phone') > 0 AS ruled;
 SELECT cdp.block_value('pinned@x.y', 'email');
 SELECT count(*) FROM cdp.blocked_value;
->>>>>>> core
 SELECT * FROM cdp.verify() WHERE differences > 0;
 \c postgres
 SET client_min_messages = warning;
