@@ -83,7 +83,7 @@ DECLARE
 	before record;
 	known bigint;
 	minted bigint;
-	result bigint[] := '{}';
+	heirs bigint[] := '{}';
 BEGIN
 	-- in one order, so that two sessions never wait for each other
 	FOR wanted IN SELECT DISTINCT i FROM unnest(identifiers) i ORDER BY i LOOP
@@ -106,18 +106,19 @@ BEGIN
 				EXIT;
 			END IF;
 		END LOOP;
-		-- it gets the profile ids back that were minted for it
+		-- it gets the profile ids back that were minted for it, also from who took them over
+		heirs := heirs || ARRAY (SELECT p.identifier_id FROM cdp.profile p
+			WHERE p.profile_id = ANY (before.profile_ids) AND p.identifier_id <> known);
 		UPDATE cdp.profile p SET identifier_id = known,
 			component_id = CASE WHEN p.merged_into = 0 THEN coalesce((SELECT o.component_id FROM cdp.profile o
 				WHERE o.profile_id = minted AND o.merged_into IS DISTINCT FROM 0), minted) ELSE p.component_id END,
 			merged_into = CASE WHEN p.merged_into = 0 AND p.profile_id <> minted THEN minted WHEN p.merged_into <> 0 THEN p.merged_into END
 		WHERE p.profile_id = ANY (before.profile_ids);
-		result := result || known;
 	END LOOP;
-	RETURN result;
+	RETURN heirs;
 END
 $$;
-COMMENT ON FUNCTION cdp.make_identifiers(cdp.identifier[], text) IS 'The ids of identifiers, normalised already, in their order; those that were never seen are made, each with a profile of its own; those that were forgotten come back with the ids they had';
+COMMENT ON FUNCTION cdp.make_identifiers(cdp.identifier[], text) IS 'See to it that there are some identifiers, normalised already: those that were never seen are made, each with a profile of its own; those that were forgotten come back with the ids they had. Returns who had taken those ids over, to be resolved again with them';
 
 CREATE FUNCTION cdp.forget_identifiers(identifier_ids bigint[], profile_ids bigint[], minted_for bigint[]) RETURNS void
 LANGUAGE sql VOLATILE STRICT PARALLEL UNSAFE
@@ -135,33 +136,6 @@ AS $$
 		profile_ids = forgotten.profile_ids || excluded.profile_ids
 $$;
 COMMENT ON FUNCTION cdp.forget_identifiers(bigint[], bigint[], bigint[]) IS 'Take identifiers out that nothing mentions any more; cdp.forgotten keeps their ids, and which of some profile ids were minted for them, for the undoing of what took them out';
-
-CREATE FUNCTION cdp.hold_people(identifier_ids bigint[]) RETURNS void
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan -- as cdp.process()
-AS $$
-DECLARE
-	components bigint[];
-BEGIN
-	FOR try IN 1 .. 10 LOOP
-		BEGIN
-			SELECT array_agg(DISTINCT p.component_id) INTO components FROM cdp.identity i JOIN cdp.profile p USING (profile_id)
-			WHERE i.identifier_id = ANY (identifier_ids);
-			PERFORM FROM cdp.profile p WHERE p.component_id = ANY (components) ORDER BY p.profile_id FOR NO KEY UPDATE;
-			IF NOT EXISTS (SELECT FROM cdp.identity i JOIN cdp.profile p USING (profile_id)
-					WHERE i.identifier_id = ANY (identifier_ids) AND p.component_id <> ALL (components)) THEN
-				RETURN;
-			END IF;
-			RAISE deadlock_detected; -- they moved: take back what was locked, and again
-		EXCEPTION WHEN deadlock_detected THEN
-			IF try = 10 THEN
-				RAISE;
-			END IF;
-		END;
-	END LOOP;
-END
-$$;
-COMMENT ON FUNCTION cdp.hold_people(bigint[]) IS 'Lock the components of some identifiers, in the order that all keep, before anything of theirs is changed. Error 40P01 when another transaction stands in the way again and again';
 
 CREATE FUNCTION cdp.require_reason(reason text) RETURNS void
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
@@ -214,6 +188,25 @@ SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan S
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off;
 COMMENT ON FUNCTION cdp.lock_components(bigint[]) IS 'Lock all that is linked with some identifiers, as whoever processes a message about them does, until the end of the transaction; before anything of it is changed by hand';
 
+CREATE FUNCTION cdp.hold_people(identifier_ids bigint[]) RETURNS void
+LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	FOR try IN 1 .. 10 LOOP
+		BEGIN
+			PERFORM cdp.lock_components(identifier_ids);
+			RETURN;
+		EXCEPTION WHEN deadlock_detected THEN
+			IF try = 10 THEN
+				RAISE;
+			END IF;
+		END;
+	END LOOP;
+END
+$$;
+COMMENT ON FUNCTION cdp.hold_people(bigint[]) IS 'cdp.lock_components(), again and again when a transaction of several messages stands in the way. Error 40P01 when it does so for good';
+
 CREATE FUNCTION cdp.rule(kind text, a cdp.identifier, b cdp.identifier, reason text) RETURNS bigint
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
@@ -221,6 +214,7 @@ AS $$
 DECLARE
 	ends cdp.identifier[];
 	ids bigint[];
+	heirs bigint[] := '{}';
 	other record;
 	objection text;
 	ruled bigint;
@@ -244,13 +238,13 @@ BEGIN
 			HINT = format('Undo it first: SELECT cdp.undo(%s).', other.ruling_id);
 	END IF;
 	IF kind = 'pin' THEN
-		PERFORM cdp.make_identifiers(ends, 'ruling');
+		heirs := cdp.make_identifiers(ARRAY (SELECT e FROM unnest(ends) e WHERE NOT EXISTS (
+			SELECT FROM cdp.identity i WHERE i.namespace = cdp.namespace(e) AND i.value = cdp.value(e))), 'ruling');
 	END IF;
 	INSERT INTO cdp.ruling (kind, a, b, reason) VALUES (rule.kind, ends[1], ends[2], rule.reason) RETURNING ruling_id INTO ruled;
 	SELECT array_agg(i.identifier_id ORDER BY e.ord) INTO ids FROM unnest(ends) WITH ORDINALITY e (id, ord)
 	JOIN cdp.identity i ON i.namespace = cdp.namespace(e.id) AND i.value = cdp.value(e.id);
-	PERFORM cdp.hold_people(ids);
-	PERFORM cdp.lock_components(ids);
+	PERFORM cdp.hold_people(ids || heirs);
 	IF kind = 'pin' THEN
 		INSERT INTO cdp.link (identifier_a, identifier_b, event_count) VALUES (ids[1], ids[2], 0) ON CONFLICT DO NOTHING;
 	ELSIF kind = 'retract' THEN
@@ -261,7 +255,7 @@ BEGIN
 		END IF;
 	END IF;
 	IF ids IS NOT NULL THEN
-		PERFORM cdp.reconsider(ids, 'ruling', CASE WHEN kind = 'retract' THEN ids ELSE '{}' END);
+		PERFORM cdp.reconsider(ids || heirs, 'ruling', CASE WHEN kind = 'retract' THEN ids ELSE '{}' END);
 	END IF;
 	IF kind = 'pin' THEN
 		SELECT l.reason INTO objection FROM cdp.link l
@@ -454,7 +448,6 @@ BEGIN
 		RETURN;
 	END IF;
 	PERFORM cdp.hold_people(ids);
-	PERFORM cdp.lock_components(ids);
 	IF ruled.kind <> 'deny' THEN
 		DELETE FROM cdp.link l WHERE l.identifier_a = ids[1] AND l.identifier_b = ids[2] AND l.event_count = 0;
 		UPDATE cdp.link l SET status = 'accepted' WHERE l.identifier_a = ids[1] AND l.identifier_b = ids[2] AND l.status = 'retracted';
@@ -537,6 +530,7 @@ SET client_min_messages = warning
 AS $$
 DECLARE
 	touched bigint[];
+	heirs bigint[];
 BEGIN
 	PERFORM cdp.show_progress('reading the log by the new rules');
 	DROP TABLE IF EXISTS pg_temp.cdp_rereading;
@@ -545,7 +539,7 @@ BEGIN
 		FULL JOIN cdp.readings(strongest_ids) n USING (event_table, event_ctid)
 		WHERE b.reading IS DISTINCT FROM n.reading OR b.reading IS NULL;
 	DROP TABLE pg_temp.cdp_reading;
-	PERFORM cdp.make_identifiers(ARRAY (
+	heirs := cdp.make_identifiers(ARRAY (
 		SELECT DISTINCT cdp.identifier(m.namespace, m.value) FROM pg_temp.cdp_rereading r
 		CROSS JOIN LATERAL (SELECT * FROM cdp.mention x WHERE x.event_table = r.event_table AND x.event_ctid = r.event_ctid OFFSET 0) m
 		WHERE m.identifier_id IS NULL
@@ -563,7 +557,7 @@ BEGIN
 	DROP TABLE pg_temp.cdp_rereading, pg_temp.cdp_reread;
 	IF touched IS NOT NULL THEN
 		PERFORM cdp.show_progress(format('resolving %s identifiers again', cardinality(touched)));
-		PERFORM cdp.reconsider(touched, cause, touched);
+		PERFORM cdp.reconsider(touched || heirs, cause, touched);
 	END IF;
 END
 $$;

@@ -220,6 +220,16 @@ SELECT * FROM since('I');
 SELECT cdp.undo(:denied);
 SELECT part, checked > 0 AS is_checked, differences FROM cdp.verify();
 
+-- ids that somebody else has taken over meanwhile come back from there, also to who was seen again before
+SELECT cdp.pin('user_id:K-u', 'anonymous_id:K-a', 'made by it') AS ruling \gset
+SELECT see('K1', 1, '{"a":"K-a"}');
+SELECT cdp.undo(:ruling);
+SELECT see('K2', 2, '{"u":"K-u","a":"K-b"}');
+SELECT cdp.retract('anonymous_id:K-b'::cdp.identifier, 'a test') AS ruling \gset
+SELECT part, differences FROM cdp.verify() WHERE differences > 0;
+SELECT cdp.undo(:ruling);
+SELECT part, differences FROM cdp.verify() WHERE differences > 0;
+
 \c postgres
 SET client_min_messages = warning;
 DROP DATABASE regress_identity_retract;

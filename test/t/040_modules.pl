@@ -47,7 +47,10 @@ like(slurp_file("/proc/$worker/maps"), qr/libphonenumber/, 'and now has');
 my $bare = PostgreSQL::Test::Utils::tempdir();
 my $library = `pg_config --pkglibdir`;
 chomp $library;
-copy("$library/cdp.so", "$bare/cdp.so") or BAIL_OUT("cannot copy $library/cdp.so");
+for my $file ('cdp.so', 'plpgsql.so')    # from 18 on plpgsql is looked for there, too
+{
+	copy("$library/$file", "$bare/$file") or BAIL_OUT("cannot copy $library/$file");
+}
 my $other = new_node('bare', preload => 0, conf => "dynamic_library_path = '$bare:/nowhere'\n");
 set_up($other, 'postgres');
 is($other->safe_psql('postgres', q(SELECT events FROM cdp.ingest('{"type":"identify","userId":"u","traits":{"email":"Ada@Example.com"}}'))), '1', 'a message without a phone number needs none');
