@@ -1,0 +1,327 @@
+/*
+ * timeline.h
+ *		A packed, sorted set of events: the container behind cdp.timeline.
+ *
+ * Knows no table.  An event is an instant, a name, properties (numbers, strings, booleans) and a key.  The key
+ * tells events apart that agree in all else: 16 bits of the hash of a message id, or, of an event without one,
+ * how many of its like there are before it.  Two events that agree in everything are one.
+ *
+ * CdpTimelineReader walks through a packed value, CdpTimelineBuilder gathers events in any order and packs them.
+ * Readers check every byte they use, so they may be let loose on bytes from anywhere.  There is one packed form
+ * of a set of events, so equal sets are equal bytes.  The format is described in docs/timeline.md and frozen by
+ * test/sql/profile_timeline.sql.
+ */
+#ifndef CDP_TIMELINE_H
+#define CDP_TIMELINE_H
+
+#include "postgres.h"
+#include "base/time.h"
+
+#define CDP_TIMELINE_VERSION 1
+
+#define CDP_TIMELINE_HAS_ID ((uint32) 1 << 31) /* in a key: the rest is of the hash of a message id */
+#define CDP_TIMELINE_ID_BITS 16
+#define CDP_TIMELINE_COPIES ((uint32) 1 << 30) /* more events that agree in everything there cannot be */
+
+/* A text of the dictionary: the name of an event or a property, or a property's value. */
+typedef struct CdpWord
+{
+	const char *text; /* ends at its length */
+	uint32 length;
+} CdpWord;
+
+typedef enum CdpPropertyType
+{
+	CDP_PROPERTY_NUMBER,
+	CDP_PROPERTY_STRING,
+	CDP_PROPERTY_FALSE,
+	CDP_PROPERTY_TRUE
+} CdpPropertyType;
+
+typedef struct CdpProperty
+{
+	uint32 name; /* a word */
+	uint32 type;
+} CdpProperty;
+
+/* What events of one name and with the same properties have in common. */
+typedef struct CdpEventKind
+{
+	uint32 name; /* a word */
+	uint32 n_properties;
+	CdpProperty *properties; /* by name in bytewise order */
+} CdpEventKind;
+
+/*
+ * A number: digits * 10^exponent, exact.  There is one form of each: the exponent is 0 where it can be, below 0
+ * the last digit is none, above 0 there are CDP_DECIMAL_DIGITS digits.  Of a string: the word, and 0.
+ */
+typedef struct CdpPropertyValue
+{
+	int64 digits;
+	int32 exponent;
+} CdpPropertyValue;
+
+#define CDP_DECIMAL_DIGITS 18
+#define CDP_DECIMAL_MAX_EXPONENT 1000
+
+/* What numeric prints, rounded to the digits there are; false when it is too large. */
+extern bool cdp_decimal_parse(const char *text, int length, CdpPropertyValue *value);
+extern bool cdp_decimal_is_normal(const CdpPropertyValue *value);
+
+/* As numeric prints it, into a buffer of CDP_DECIMAL_BYTES; returns the length. */
+#define CDP_DECIMAL_BYTES (CDP_DECIMAL_DIGITS + CDP_DECIMAL_MAX_EXPONENT + 8)
+extern int cdp_decimal_format(const CdpPropertyValue *value, char *buffer);
+
+/* --- reading ----------------------------------------------------------------------------- */
+
+typedef struct CdpTimelineBytes
+{
+	const uint8 *at;
+	const uint8 *end;
+} CdpTimelineBytes;
+
+#define CDP_TIMELINE_INLINE 8 /* words and kinds that need no memory of their own */
+
+typedef struct CdpTimelineReader
+{
+	/* what the whole holds */
+	uint32 count;
+	uint32 n_words;
+	uint32 n_kinds;
+	CdpWord *words;
+	CdpEventKind *kinds;
+
+	/* the event it stands at */
+	TimestampTz at;
+	uint32 kind;
+	uint32 key;				  /* this and the values only after cdp_timeline_next_whole() */
+	CdpPropertyValue *values; /* as many as the kind has properties; booleans have none */
+
+	bool is_malformed; /* the bytes are no timeline; nothing more comes of them */
+
+	/* private */
+	uint32 position;
+	uint32 kind_bits;
+	uint32 keys_are; /* CDP_KEYS_.. */
+	int64 unit;		 /* microseconds */
+	int64 units;	 /* the instant, in units */
+	int64 last_units;
+	const uint8 *kind_indexes;
+	CdpTimelineBytes keys;
+	CdpTimelineBytes times;
+	CdpTimelineBytes values_left;
+	CdpWord inline_words[CDP_TIMELINE_INLINE];
+	CdpEventKind inline_kinds[CDP_TIMELINE_INLINE];
+} CdpTimelineReader;
+
+/* Begin to read packed bytes, which must outlive the reader; false when they are no timeline. */
+extern bool cdp_timeline_open(CdpTimelineReader *reader, const void *data, Size size);
+
+/* Go to the next event and read all of it.  Do not mix with cdp_timeline_next(). */
+extern bool cdp_timeline_next_whole(CdpTimelineReader *reader);
+
+/* Read an unsigned number: seven bits a byte, low ones first, the high bit says that more follow; below 2^63. */
+static inline bool
+cdp_timeline_read(CdpTimelineBytes *bytes, uint64 *number)
+{
+	uint64 result = 0;
+
+	for (int shift = 0; shift < 63; shift += 7)
+	{
+		uint8 byte;
+
+		if (bytes->at >= bytes->end)
+			return false;
+		byte = *bytes->at++;
+		result |= (uint64) (byte & 0x7f) << shift;
+		if (byte < 0x80)
+		{
+			*number = result;
+			return true;
+		}
+	}
+	return false;
+}
+
+/* Number i of an array of numbers of a few bits each. */
+static inline uint32
+cdp_timeline_bits(const uint8 *array, uint32 bits, uint32 i)
+{
+	const uint8 *p;
+
+	if (bits <= 8)
+	{
+		uint64 at = (uint64) i * bits;
+
+		return bits == 0 ? 0 : (array[at >> 3] >> (at & 7)) & ((1U << bits) - 1);
+	}
+	p = array + (Size) i * (bits / 8);
+	return bits == 16 ? p[0] | p[1] << 8 : p[0] | p[1] << 8 | p[2] << 16 | (uint32) p[3] << 24;
+}
+
+/* Go to the next event: its instant and its kind.  False at the end, and where the bytes are malformed. */
+static inline bool
+cdp_timeline_next(CdpTimelineReader *reader)
+{
+	uint32 position = reader->position;
+
+	if (position == reader->count)
+		return false;
+	if (position > 0)
+	{
+		uint64 delta;
+
+		if (!cdp_timeline_read(&reader->times, &delta) || delta > (uint64) (reader->last_units - reader->units))
+		{
+			reader->is_malformed = true;
+			return false;
+		}
+		reader->units += delta;
+		reader->at = reader->units * reader->unit;
+	}
+	reader->kind = cdp_timeline_bits(reader->kind_indexes, reader->kind_bits, position);
+	if (reader->kind >= reader->n_kinds)
+	{
+		reader->is_malformed = true;
+		return false;
+	}
+	reader->position = position + 1;
+	return true;
+}
+
+/* The number of a word in a reader's dictionary, which is in bytewise order; -1 when it is not there. */
+extern int64 cdp_timeline_find_word(const CdpTimelineReader *reader, const char *text, uint32 length);
+
+/* --- building ---------------------------------------------------------------------------- */
+
+/* Texts, or any bytes, to dense numbers. */
+typedef struct CdpInterner
+{
+	struct CdpInterned
+	{
+		Size at; /* in bytes */
+		uint32 length;
+		uint32 hash;
+	} *items;
+	uint32 n;
+	uint32 capacity;
+	uint32 last; /* found or added; the same often comes again */
+	char *bytes;
+	Size used;
+	Size size;
+	uint32 *slots; /* number + 1; 0: empty */
+	uint32 mask;
+} CdpInterner;
+
+typedef struct CdpTimelineItem
+{
+	TimestampTz at;
+	uint32 kind;
+	uint32 key;
+	Size values_at;
+} CdpTimelineItem;
+
+typedef struct CdpTimelineBuilder
+{
+	MemoryContext context;
+	CdpInterner words;
+	CdpInterner kinds; /* of uint32: the name, then twice the property's name and type */
+	CdpTimelineItem *items;
+	Size n;
+	Size capacity;
+	CdpPropertyValue *values;
+	Size n_values;
+	Size values_capacity;
+} CdpTimelineBuilder;
+
+/* A property on its way into a builder. */
+typedef struct CdpNamedValue
+{
+	const char *name;
+	uint32 name_length;
+	CdpPropertyType type;
+	CdpPropertyValue number;
+	const char *string;
+	uint32 string_length;
+} CdpNamedValue;
+
+/* An empty builder, all of whose memory is in the current context. */
+extern void cdp_timeline_begin(CdpTimelineBuilder *builder);
+
+/* The key of an event with a message id; the key of one without is 0. */
+extern uint32 cdp_timeline_key(const char *message_id, int length);
+
+/* Add an event.  No two properties may have the same name; they are sorted in place.  The instant is a plausible one. */
+extern void cdp_timeline_add(CdpTimelineBuilder *builder, const char *name, uint32 name_length, TimestampTz at, uint32 key,
+							 CdpNamedValue *properties, int n_properties);
+
+/* Add what a reader has left, of what happened in since <= t < until.  False when its bytes are malformed. */
+extern bool cdp_timeline_add_all(CdpTimelineBuilder *builder, CdpTimelineReader *reader, TimestampTz since, TimestampTz until);
+
+typedef enum CdpTimelineSet
+{
+	CDP_TIMELINE_UNION, /* what agrees in everything is one event */
+	CDP_TIMELINE_SUM	/* but events without message id are all different: they are counted anew */
+} CdpTimelineSet;
+
+/* The packed form of the events, as a varlena in the current context; the builder stays as it is. */
+extern struct varlena *cdp_timeline_pack(CdpTimelineBuilder *builder, CdpTimelineSet set);
+
+/* --- words that every timeline knows (frozen) ---------------------------------------------- */
+
+extern int cdp_timeline_known_word(const char *text, uint32 length); /* -1: none */
+extern bool cdp_timeline_get_known_word(int number, CdpWord *word);
+extern int cdp_timeline_compare_words(const char *a, uint32 a_length, const char *b, uint32 b_length);
+
+/* --- the format, for readers and builders ------------------------------------------------- */
+
+#define CDP_TIMELINE_UNITS 6
+extern const int64 cdp_timeline_units[CDP_TIMELINE_UNITS]; /* microseconds */
+#define CDP_TIMELINE_UNIT_MASK 0x07
+#define CDP_TIMELINE_KEYS_SHIFT 3
+#define CDP_TIMELINE_KEYS_MASK 0x18
+#define CDP_TIMELINE_HAS_PROPERTIES 0x20
+#define CDP_TIMELINE_ALL_FLAGS 0x3f
+
+#define CDP_KEYS_NONE 0	 /* all are 0 */
+#define CDP_KEYS_IDS 1	 /* all are of message ids: two bytes each */
+#define CDP_KEYS_MIXED 2 /* numbers: twice the id and one, or twice the copy */
+
+#define CDP_WORD_SHORT 64 /* a byte below: a text of that length; the byte: a length and a text; above: a known word */
+
+/* How many bits number n things, of those that cdp_timeline_bits() reads. */
+static inline uint32
+cdp_timeline_bits_for(uint32 n)
+{
+	return n <= 1 ? 0 : n <= 2 ? 1 : n <= 4 ? 2 : n <= 16 ? 4 : n <= 256 ? 8 : n <= 65536 ? 16 : 32;
+}
+
+/* Numbers of both signs as numbers of one: 0, -1, 1, -2, .. */
+static inline uint64
+cdp_zigzag(int64 number)
+{
+	return ((uint64) number << 1) ^ (uint64) (number >> 63);
+}
+
+static inline int64
+cdp_unzigzag(uint64 number)
+{
+	return (int64) (number >> 1) ^ -(int64) (number & 1);
+}
+
+/* --- questions ------------------------------------------------------------------------------ */
+
+#define CDP_FUNNEL_MAX_STEPS 32
+
+typedef struct CdpFunnel
+{
+	int n_steps;
+	CdpWord steps[CDP_FUNNEL_MAX_STEPS];
+	int64 within; /* microseconds from the first step to the last */
+} CdpFunnel;
+
+/* How many of the steps, in their order, somebody took; look at is_malformed afterwards. */
+extern int cdp_funnel_depth(CdpTimelineReader *reader, const CdpFunnel *funnel);
+
+#endif

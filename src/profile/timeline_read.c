@@ -1,0 +1,317 @@
+/*
+ * timeline_read.c
+ *		Reading packed timelines, which may be any bytes.
+ */
+#include "postgres.h"
+
+#include "profile/timeline.h"
+
+const int64 cdp_timeline_units[CDP_TIMELINE_UNITS] = {
+	1, 1000, USECS_PER_SEC, USECS_PER_MINUTE, USECS_PER_HOUR, USECS_PER_DAY,
+};
+
+/* Read a number that counts something of which each takes a byte or more: so it cannot ask for much memory. */
+static bool
+read_count(CdpTimelineBytes *bytes, uint32 *count)
+{
+	uint64 number;
+
+	if (!cdp_timeline_read(bytes, &number) || number > (uint64) (bytes->end - bytes->at) + 1)
+		return false;
+	*count = number;
+	return true;
+}
+
+/* Read a number below a limit. */
+static bool
+read_below(CdpTimelineBytes *bytes, uint64 limit, uint32 *result)
+{
+	uint64 number;
+
+	if (!cdp_timeline_read(bytes, &number) || number >= limit)
+		return false;
+	*result = number;
+	return true;
+}
+
+/* Cut a length of bytes off. */
+static bool
+take(CdpTimelineBytes *bytes, uint64 length, CdpTimelineBytes *taken)
+{
+	if (length > (uint64) (bytes->end - bytes->at))
+		return false;
+	taken->at = bytes->at;
+	taken->end = bytes->at += length;
+	return true;
+}
+
+static bool
+take_counted(CdpTimelineBytes *bytes, CdpTimelineBytes *taken)
+{
+	uint64 length;
+
+	return cdp_timeline_read(bytes, &length) && take(bytes, length, taken);
+}
+
+static bool
+read_word(CdpTimelineBytes *bytes, CdpWord *word)
+{
+	CdpTimelineBytes taken;
+	int first;
+
+	if (bytes->at == bytes->end)
+		return false;
+	first = *bytes->at++;
+	if (first > CDP_WORD_SHORT)
+		return cdp_timeline_get_known_word(first - CDP_WORD_SHORT - 1, word);
+	if (!(first < CDP_WORD_SHORT ? take(bytes, first, &taken) : take_counted(bytes, &taken)))
+		return false;
+	word->text = (const char *) taken.at;
+	word->length = taken.end - taken.at;
+	return true;
+}
+
+static bool
+read_words(CdpTimelineReader *reader, CdpTimelineBytes *bytes)
+{
+	if (!read_count(bytes, &reader->n_words) || reader->n_words == 0)
+		return false;
+	reader->words = reader->inline_words;
+	if (reader->n_words > CDP_TIMELINE_INLINE)
+		reader->words = palloc_extended(sizeof(CdpWord) * reader->n_words, MCXT_ALLOC_HUGE);
+	for (uint32 i = 0; i < reader->n_words; i++)
+	{
+		CdpWord *word = &reader->words[i];
+
+		if (!read_word(bytes, word) ||
+			(i > 0 && cdp_timeline_compare_words(word[-1].text, word[-1].length, word->text, word->length) >= 0))
+			return false;
+	}
+	return true;
+}
+
+/* Read a kind's properties, which are no more than there are words. */
+static bool
+read_properties(CdpTimelineReader *reader, CdpTimelineBytes *bytes, CdpEventKind *kind)
+{
+	if (!read_below(bytes, (uint64) reader->n_words + 1, &kind->n_properties) ||
+		kind->n_properties > bytes->end - bytes->at)
+		return false;
+	if (kind->n_properties > 0)
+		kind->properties = palloc_extended(sizeof(CdpProperty) * kind->n_properties, MCXT_ALLOC_HUGE);
+	for (uint32 i = 0; i < kind->n_properties; i++)
+	{
+		uint32 number;
+
+		if (!read_below(bytes, (uint64) reader->n_words * 4, &number))
+			return false;
+		kind->properties[i].name = number / 4;
+		kind->properties[i].type = number % 4;
+		if (i > 0 && kind->properties[i].name <= kind->properties[i - 1].name)
+			return false;
+	}
+	return true;
+}
+
+/* The kinds of events: as written, or without properties a kind for each word. */
+static bool
+read_kinds(CdpTimelineReader *reader, CdpTimelineBytes *bytes, bool has_properties)
+{
+	uint32 most = 0;
+
+	if (!has_properties)
+		reader->n_kinds = reader->n_words;
+	else if (!read_count(bytes, &reader->n_kinds) || reader->n_kinds == 0)
+		return false;
+	reader->kinds = reader->inline_kinds;
+	if (reader->n_kinds > CDP_TIMELINE_INLINE)
+		reader->kinds = palloc_extended(sizeof(CdpEventKind) * reader->n_kinds, MCXT_ALLOC_HUGE);
+	for (uint32 i = 0; i < reader->n_kinds; i++)
+	{
+		CdpEventKind *kind = &reader->kinds[i];
+
+		kind->name = i;
+		kind->n_properties = 0;
+		kind->properties = NULL;
+		if (has_properties &&
+			(!read_below(bytes, reader->n_words, &kind->name) || !read_properties(reader, bytes, kind)))
+			return false;
+		most = Max(most, kind->n_properties);
+	}
+	if (most > 0)
+		reader->values = palloc_extended(sizeof(CdpPropertyValue) * most, MCXT_ALLOC_HUGE);
+	return true;
+}
+
+/* The first instant. */
+static bool
+read_first(CdpTimelineReader *reader, CdpTimelineBytes *bytes)
+{
+	uint64 number;
+
+	if (!cdp_timeline_read(bytes, &number))
+		return false;
+	reader->units = cdp_unzigzag(number);
+	reader->last_units = (CDP_END_INSTANT - 1) / reader->unit;
+	if (reader->units > reader->last_units || reader->units < CDP_FIRST_INSTANT / reader->unit)
+		return false;
+	reader->at = reader->units * reader->unit;
+	return true;
+}
+
+bool
+cdp_timeline_open(CdpTimelineReader *reader, const void *data, Size size)
+{
+	CdpTimelineBytes bytes = {data, (const uint8 *) data + size};
+	CdpTimelineBytes indexes;
+	bool has_properties;
+	uint8 flags;
+
+	memset(reader, 0, offsetof(CdpTimelineReader, inline_words));
+	reader->is_malformed = true;
+	if (size < 3 || bytes.at[0] != CDP_TIMELINE_VERSION)
+		return false;
+	flags = bytes.at[1];
+	bytes.at += 2;
+	reader->keys_are = (flags & CDP_TIMELINE_KEYS_MASK) >> CDP_TIMELINE_KEYS_SHIFT;
+	has_properties = (flags & CDP_TIMELINE_HAS_PROPERTIES) != 0;
+	if ((flags & ~CDP_TIMELINE_ALL_FLAGS) != 0 || (flags & CDP_TIMELINE_UNIT_MASK) >= CDP_TIMELINE_UNITS ||
+		reader->keys_are > CDP_KEYS_MIXED || !read_count(&bytes, &reader->count))
+		return false;
+	reader->unit = cdp_timeline_units[flags & CDP_TIMELINE_UNIT_MASK];
+	reader->times = bytes; /* so that nothing may follow no events */
+	if (reader->count > 0)
+	{
+		if (!read_words(reader, &bytes) || !read_kinds(reader, &bytes, has_properties) || !read_first(reader, &bytes))
+			return false;
+		reader->kind_bits = cdp_timeline_bits_for(reader->n_kinds);
+		if (!take(&bytes, ((uint64) reader->count * reader->kind_bits + 7) / 8, &indexes))
+			return false;
+		reader->kind_indexes = indexes.at;
+		if (reader->keys_are == CDP_KEYS_IDS && !take(&bytes, (uint64) reader->count * 2, &reader->keys))
+			return false;
+		if (reader->keys_are == CDP_KEYS_MIXED && !take_counted(&bytes, &reader->keys))
+			return false;
+		reader->times = bytes;
+		if (has_properties)
+		{
+			if (!take_counted(&bytes, &reader->times))
+				return false;
+			reader->values_left = bytes;
+		}
+	}
+	reader->is_malformed = false;
+	return true;
+}
+
+static bool
+read_key(CdpTimelineReader *reader)
+{
+	uint64 number;
+
+	if (reader->keys_are == CDP_KEYS_IDS)
+	{
+		reader->key = CDP_TIMELINE_HAS_ID | reader->keys.at[0] | reader->keys.at[1] << 8;
+		reader->keys.at += 2;
+	}
+	else if (reader->keys_are == CDP_KEYS_MIXED)
+	{
+		if (!cdp_timeline_read(&reader->keys, &number))
+			return false;
+		reader->key = number >> 1;
+		if (number >> 1 >= ((number & 1) != 0 ? 1 << CDP_TIMELINE_ID_BITS : CDP_TIMELINE_COPIES))
+			return false;
+		if ((number & 1) != 0)
+			reader->key |= CDP_TIMELINE_HAS_ID;
+	}
+	return true;
+}
+
+/* A number: the digits, zigzag, times four, and whether there are 0, 1 or 2 decimals, or else the exponent follows. */
+static bool
+read_number(CdpTimelineBytes *bytes, CdpPropertyValue *value)
+{
+	uint64 number;
+
+	if (!cdp_timeline_read(bytes, &number))
+		return false;
+	value->digits = cdp_unzigzag(number >> 2);
+	value->exponent = -(int32) (number & 3);
+	if ((number & 3) == 3)
+	{
+		if (!cdp_timeline_read(bytes, &number) || number > 2 * CDP_DECIMAL_MAX_EXPONENT)
+			return false;
+		value->exponent = cdp_unzigzag(number);
+	}
+	return cdp_decimal_is_normal(value);
+}
+
+static bool
+read_values(CdpTimelineReader *reader)
+{
+	const CdpEventKind *kind = &reader->kinds[reader->kind];
+
+	for (uint32 i = 0; i < kind->n_properties; i++)
+	{
+		CdpPropertyValue *value = &reader->values[i];
+		uint32 word = 0;
+		bool ok = true;
+
+		if (kind->properties[i].type == CDP_PROPERTY_NUMBER)
+			ok = read_number(&reader->values_left, value);
+		else if (kind->properties[i].type == CDP_PROPERTY_STRING)
+		{
+			ok = read_below(&reader->values_left, reader->n_words, &word);
+			value->digits = word;
+			value->exponent = 0;
+		}
+		if (!ok)
+			return false;
+	}
+	return true;
+}
+
+/* Nothing may be left over. */
+static bool
+is_used_up(const CdpTimelineReader *reader)
+{
+	return reader->times.at == reader->times.end && reader->keys.at == reader->keys.end &&
+		   reader->values_left.at == reader->values_left.end;
+}
+
+bool
+cdp_timeline_next_whole(CdpTimelineReader *reader)
+{
+	bool is_next = cdp_timeline_next(reader);
+
+	if (reader->is_malformed)
+		return false;
+	if (is_next ? !read_key(reader) || !read_values(reader) : !is_used_up(reader))
+	{
+		reader->is_malformed = true;
+		return false;
+	}
+	return is_next;
+}
+
+int64
+cdp_timeline_find_word(const CdpTimelineReader *reader, const char *text, uint32 length)
+{
+	uint32 low = 0;
+	uint32 high = reader->n_words;
+
+	while (low < high)
+	{
+		uint32 middle = low + (high - low) / 2;
+		const CdpWord *word = &reader->words[middle];
+		int c = cdp_timeline_compare_words(word->text, word->length, text, length);
+
+		if (c == 0)
+			return middle;
+		if (c < 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return -1;
+}
