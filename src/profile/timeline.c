@@ -38,7 +38,7 @@ PG_FUNCTION_INFO_V1(cdp_timeline_hash);
 PG_FUNCTION_INFO_V1(cdp_timeline_hash_extended);
 PG_FUNCTION_INFO_V1(cdp_timeline_funnel_depth);
 
-#define PG_GETARG_TIMELINE_PP(n) PG_GETARG_VARLENA_PP(n)
+#define GET_TIMELINE(n) PG_GETARG_VARLENA_PP(n)
 
 /* --- reading and packing ------------------------------------------------------------------- */
 
@@ -114,13 +114,55 @@ flatten_into(ExpandedObjectHeader *header, void *result, Size size)
 
 static const ExpandedObjectMethods methods = {get_flat_size, flatten_into};
 
+/* Where an aggregate's growing timelines are. */
+typedef struct Nursery
+{
+	MemoryContext parent;
+	MemoryContext context; /* NULL: it went with its parent's contents */
+	MemoryContextCallback forget;
+	struct Nursery *next;
+} Nursery;
+
+static void
+forget_context(void *nursery)
+{
+	((Nursery *) nursery)->context = NULL;
+}
+
+/*
+ * The context in an aggregate's own one that all its groups share.  Each could have its own; but hash aggregation
+ * adds up the sizes of all contexts there are, again with each new group.
+ */
+static MemoryContext
+get_nursery(FunctionCallInfo fcinfo, MemoryContext parent)
+{
+	Nursery *nursery = fcinfo->flinfo->fn_extra;
+
+	while (nursery != NULL && nursery->parent != parent)
+		nursery = nursery->next;
+	if (nursery == NULL)
+	{
+		nursery = MemoryContextAllocZero(fcinfo->flinfo->fn_mcxt, sizeof(Nursery));
+		nursery->parent = parent;
+		nursery->forget.func = forget_context;
+		nursery->forget.arg = nursery;
+		nursery->next = fcinfo->flinfo->fn_extra;
+		fcinfo->flinfo->fn_extra = nursery;
+	}
+	if (nursery->context == NULL)
+	{
+		nursery->context = AllocSetContextCreate(parent, "growing timelines", ALLOCSET_START_SMALL_SIZES);
+		MemoryContextRegisterResetCallback(nursery->context, &nursery->forget);
+	}
+	return nursery->context;
+}
+
 /* A growing timeline of what there is so far, which may be nothing. */
 static ExpandedTimeline *
-expand(MemoryContext parent, CdpTimelineSet set, Datum so_far, bool is_null)
+expand(MemoryContext context, CdpTimelineSet set, Datum so_far, bool is_null)
 {
-	MemoryContext context = AllocSetContextCreate(parent, "growing timeline", ALLOCSET_START_SMALL_SIZES);
-	ExpandedTimeline *timeline = MemoryContextAlloc(context, sizeof(ExpandedTimeline));
 	MemoryContext old = MemoryContextSwitchTo(context);
+	ExpandedTimeline *timeline = palloc(sizeof(ExpandedTimeline));
 
 	EOH_init_header(&timeline->header, &methods, context);
 	timeline->set = set;
@@ -134,7 +176,7 @@ expand(MemoryContext parent, CdpTimelineSet set, Datum so_far, bool is_null)
 
 /* The first argument of an aggregate's step as a growing timeline: as it came from the last step, or a new one. */
 static ExpandedTimeline *
-get_growing(FunctionCallInfo fcinfo, MemoryContext parent, CdpTimelineSet set)
+get_growing(FunctionCallInfo fcinfo, MemoryContext aggregate, CdpTimelineSet set)
 {
 	Datum so_far = PG_GETARG_DATUM(0);
 	ExpandedTimeline *timeline;
@@ -150,7 +192,7 @@ get_growing(FunctionCallInfo fcinfo, MemoryContext parent, CdpTimelineSet set)
 			return timeline;
 		}
 	}
-	return expand(parent, set, so_far, PG_ARGISNULL(0));
+	return expand(get_nursery(fcinfo, aggregate), set, so_far, PG_ARGISNULL(0));
 }
 
 /* --- the type ------------------------------------------------------------------------------- */
@@ -166,7 +208,7 @@ cdp_timeline_in(PG_FUNCTION_ARGS)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_TEXT_REPRESENTATION), errmsg("invalid input for type cdp.timeline"),
 						errhint("It is a JSON array such as [{\"at\": \"2026-01-31T09:00:00Z\", \"name\": \"Order Completed\", "
 								"\"properties\": {\"revenue\": 9.90}}].")));
-	PG_RETURN_POINTER(cdp_timeline_pack(&builder, CDP_TIMELINE_UNION));
+	PG_RETURN_POINTER(cdp_timeline_pack(&builder, CDP_TIMELINE_SUM));
 }
 
 Datum
@@ -175,7 +217,7 @@ cdp_timeline_out(PG_FUNCTION_ARGS)
 	CdpTimelineReader reader;
 	char *text;
 
-	open_reader(&reader, PG_GETARG_TIMELINE_PP(0));
+	open_reader(&reader, GET_TIMELINE(0));
 	text = cdp_timeline_out_text(&reader);
 	close_reader(&reader);
 	PG_RETURN_CSTRING(text);
@@ -208,7 +250,7 @@ cdp_timeline_recv(PG_FUNCTION_ARGS)
 Datum
 cdp_timeline_send(PG_FUNCTION_ARGS)
 {
-	struct varlena *timeline = PG_GETARG_TIMELINE_PP(0);
+	struct varlena *timeline = GET_TIMELINE(0);
 	StringInfoData out;
 
 	pq_begintypsend(&out);
@@ -220,8 +262,8 @@ cdp_timeline_send(PG_FUNCTION_ARGS)
 static bool
 are_equal(FunctionCallInfo fcinfo)
 {
-	struct varlena *a = PG_GETARG_TIMELINE_PP(0);
-	struct varlena *b = PG_GETARG_TIMELINE_PP(1);
+	struct varlena *a = GET_TIMELINE(0);
+	struct varlena *b = GET_TIMELINE(1);
 
 	return VARSIZE_ANY_EXHDR(a) == VARSIZE_ANY_EXHDR(b) && memcmp(VARDATA_ANY(a), VARDATA_ANY(b), VARSIZE_ANY_EXHDR(a)) == 0;
 }
@@ -247,13 +289,13 @@ hash(const struct varlena *timeline, uint64 seed)
 Datum
 cdp_timeline_hash(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_INT32((int32) hash(PG_GETARG_TIMELINE_PP(0), 0));
+	PG_RETURN_INT32((int32) hash(GET_TIMELINE(0), 0));
 }
 
 Datum
 cdp_timeline_hash_extended(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_INT64((int64) hash(PG_GETARG_TIMELINE_PP(0), (uint64) PG_GETARG_INT64(1)));
+	PG_RETURN_INT64((int64) hash(GET_TIMELINE(0), (uint64) PG_GETARG_INT64(1)));
 }
 
 /* --- making timelines ------------------------------------------------------------------------ */
@@ -302,8 +344,8 @@ cdp_timeline_of(PG_FUNCTION_ARGS)
 Datum
 cdp_timeline_put(PG_FUNCTION_ARGS)
 {
-	MemoryContext parent = CurrentMemoryContext;
-	ExpandedTimeline *timeline;
+	CdpTimelineBuilder builder;
+	MemoryContext aggregate;
 
 	if (PG_ARGISNULL(1) || PG_ARGISNULL(2))
 	{
@@ -311,29 +353,37 @@ cdp_timeline_put(PG_FUNCTION_ARGS)
 			PG_RETURN_NULL();
 		PG_RETURN_DATUM(PG_GETARG_DATUM(0));
 	}
-	AggCheckCallContext(fcinfo, &parent);
-	timeline = get_growing(fcinfo, parent, CDP_TIMELINE_SUM);
-	add_event(&timeline->builder, fcinfo, 1);
-	PG_RETURN_DATUM(EOHPGetRWDatum(&timeline->header));
+	if (AggCheckCallContext(fcinfo, &aggregate))
+	{
+		ExpandedTimeline *timeline = get_growing(fcinfo, aggregate, CDP_TIMELINE_SUM);
+
+		add_event(&timeline->builder, fcinfo, 1);
+		PG_RETURN_DATUM(EOHPGetRWDatum(&timeline->header));
+	}
+	cdp_timeline_begin(&builder);
+	if (!PG_ARGISNULL(0))
+		add_timeline(&builder, GET_TIMELINE(0));
+	add_event(&builder, fcinfo, 1);
+	PG_RETURN_POINTER(cdp_timeline_pack(&builder, CDP_TIMELINE_SUM));
 }
 
 /* Two timelines as one; as an aggregate's step the first one grows. */
 static Datum
 join(FunctionCallInfo fcinfo, CdpTimelineSet set)
 {
-	struct varlena *other = PG_GETARG_TIMELINE_PP(1);
+	struct varlena *other = GET_TIMELINE(1);
 	CdpTimelineBuilder builder;
-	MemoryContext parent;
+	MemoryContext aggregate;
 
-	if (AggCheckCallContext(fcinfo, &parent))
+	if (AggCheckCallContext(fcinfo, &aggregate))
 	{
-		ExpandedTimeline *timeline = get_growing(fcinfo, parent, set);
+		ExpandedTimeline *timeline = get_growing(fcinfo, aggregate, set);
 
 		add_timeline(&timeline->builder, other);
 		PG_RETURN_DATUM(EOHPGetRWDatum(&timeline->header));
 	}
 	cdp_timeline_begin(&builder);
-	add_timeline(&builder, PG_GETARG_TIMELINE_PP(0));
+	add_timeline(&builder, GET_TIMELINE(0));
 	add_timeline(&builder, other);
 	PG_RETURN_POINTER(cdp_timeline_pack(&builder, set));
 }
@@ -368,7 +418,7 @@ cdp_timeline_between(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
 	cdp_timeline_begin(&builder);
-	add_part(&builder, PG_GETARG_TIMELINE_PP(0), get_bound(fcinfo, 1, DT_NOBEGIN), get_bound(fcinfo, 2, DT_NOEND));
+	add_part(&builder, GET_TIMELINE(0), get_bound(fcinfo, 1, DT_NOBEGIN), get_bound(fcinfo, 2, DT_NOEND));
 	PG_RETURN_POINTER(cdp_timeline_pack(&builder, CDP_TIMELINE_UNION));
 }
 
@@ -388,9 +438,12 @@ tally(FunctionCallInfo fcinfo)
 	TimestampTz until = get_bound(fcinfo, 3, DT_NOEND);
 	Tally result = {0};
 	int64 word = -1;
+	TimestampTz at[CDP_TIMELINE_MANY];
+	uint32 kinds[CDP_TIMELINE_MANY];
+	int n;
 	CdpTimelineReader reader;
 
-	open_reader(&reader, PG_GETARG_TIMELINE_PP(0));
+	open_reader(&reader, GET_TIMELINE(0));
 	if (!PG_ARGISNULL(1))
 	{
 		text *name = PG_GETARG_TEXT_PP(1);
@@ -399,13 +452,17 @@ tally(FunctionCallInfo fcinfo)
 		if (word < 0)
 			return result;
 	}
-	while (cdp_timeline_next(&reader) && reader.at < until)
+	while ((n = cdp_timeline_next_many(&reader, at, kinds, CDP_TIMELINE_MANY)) > 0 && at[0] < until)
 	{
-		if (reader.at < since || (word >= 0 && reader.kinds[reader.kind].name != word))
-			continue;
-		if (result.count++ == 0)
-			result.first_at = reader.at;
-		result.last_at = reader.at;
+		CHECK_FOR_INTERRUPTS();
+		for (int i = 0; i < n; i++)
+		{
+			if (at[i] < since || at[i] >= until || (word >= 0 && reader.kinds[kinds[i]].name != word))
+				continue;
+			if (result.count++ == 0)
+				result.first_at = at[i];
+			result.last_at = at[i];
+		}
 	}
 	close_reader(&reader);
 	return result;
@@ -503,8 +560,8 @@ cdp_timeline_events_of(PG_FUNCTION_ARGS)
 	CdpTimelineReader reader;
 
 	InitMaterializedSRF(fcinfo, 0);
-	open_reader(&reader, PG_GETARG_TIMELINE_PP(0));
-	while (cdp_timeline_next_whole(&reader))
+	open_reader(&reader, GET_TIMELINE(0));
+	while (cdp_timeline_next(&reader))
 	{
 		const CdpEventKind *kind = &reader.kinds[reader.kind];
 		const CdpWord *name = &reader.words[kind->name];
@@ -606,7 +663,7 @@ cdp_timeline_funnel_depth(PG_FUNCTION_ARGS)
 	CdpTimelineReader reader;
 	int depth;
 
-	open_reader(&reader, PG_GETARG_TIMELINE_PP(0));
+	open_reader(&reader, GET_TIMELINE(0));
 	depth = cdp_funnel_depth(&reader, funnel);
 	close_reader(&reader);
 	PG_RETURN_INT32(depth);

@@ -4,7 +4,7 @@
  *
  * Knows no table.  An event is an instant, a name, properties (numbers, strings, booleans) and a key.  The key
  * tells events apart that agree in all else: 16 bits of the hash of a message id, or, of an event without one,
- * how many of its like there are before it.  Two events that agree in everything are one.
+ * which of its like it is: 0, 1, 2, ..  Two events that agree in everything are one.
  *
  * CdpTimelineReader walks through a packed value, CdpTimelineBuilder gathers events in any order and packs them.
  * Readers check every byte they use, so they may be let loose on bytes from anywhere.  There is one packed form
@@ -21,7 +21,7 @@
 
 #define CDP_TIMELINE_HAS_ID ((uint32) 1 << 31) /* in a key: the rest is of the hash of a message id */
 #define CDP_TIMELINE_ID_BITS 16
-#define CDP_TIMELINE_COPIES ((uint32) 1 << 30) /* more events that agree in everything there cannot be */
+#define CDP_TIMELINE_ID_BYTES 2
 
 /* A text of the dictionary: the name of an event or a property, or a property's value. */
 typedef struct CdpWord
@@ -92,10 +92,10 @@ typedef struct CdpTimelineReader
 	CdpWord *words;
 	CdpEventKind *kinds;
 
-	/* the event it stands at */
+	/* the event that cdp_timeline_next() went to */
 	TimestampTz at;
 	uint32 kind;
-	uint32 key;				  /* this and the values only after cdp_timeline_next_whole() */
+	uint32 key;				  /* 0 without message id */
 	CdpPropertyValue *values; /* as many as the kind has properties; booleans have none */
 
 	bool is_malformed; /* the bytes are no timeline; nothing more comes of them */
@@ -103,13 +103,15 @@ typedef struct CdpTimelineReader
 	/* private */
 	uint32 position;
 	uint32 kind_bits;
-	uint32 keys_are; /* CDP_KEYS_.. */
+	uint32 ids_are; /* CDP_IDS_.. */
 	int64 unit;		 /* microseconds */
 	int64 units;	 /* the instant, in units */
 	int64 last_units;
 	const uint8 *kind_indexes;
-	CdpTimelineBytes keys;
+	const uint8 *has_id; /* a bit for each event, where some have one */
+	CdpTimelineBytes ids;
 	CdpTimelineBytes times;
+	const uint8 *last_eight; /* bytes of the times; NULL: fewer than eight stand before their end */
 	CdpTimelineBytes values_left;
 	CdpWord inline_words[CDP_TIMELINE_INLINE];
 	CdpEventKind inline_kinds[CDP_TIMELINE_INLINE];
@@ -118,77 +120,15 @@ typedef struct CdpTimelineReader
 /* Begin to read packed bytes, which must outlive the reader; false when they are no timeline. */
 extern bool cdp_timeline_open(CdpTimelineReader *reader, const void *data, Size size);
 
-/* Go to the next event and read all of it.  Do not mix with cdp_timeline_next(). */
-extern bool cdp_timeline_next_whole(CdpTimelineReader *reader);
+/* Go to the next event; false at the end, and where the bytes are malformed. */
+extern bool cdp_timeline_next(CdpTimelineReader *reader);
 
-/* Read an unsigned number: seven bits a byte, low ones first, the high bit says that more follow; below 2^63. */
-static inline bool
-cdp_timeline_read(CdpTimelineBytes *bytes, uint64 *number)
-{
-	uint64 result = 0;
-
-	for (int shift = 0; shift < 63; shift += 7)
-	{
-		uint8 byte;
-
-		if (bytes->at >= bytes->end)
-			return false;
-		byte = *bytes->at++;
-		result |= (uint64) (byte & 0x7f) << shift;
-		if (byte < 0x80)
-		{
-			*number = result;
-			return true;
-		}
-	}
-	return false;
-}
-
-/* Number i of an array of numbers of a few bits each. */
-static inline uint32
-cdp_timeline_bits(const uint8 *array, uint32 bits, uint32 i)
-{
-	const uint8 *p;
-
-	if (bits <= 8)
-	{
-		uint64 at = (uint64) i * bits;
-
-		return bits == 0 ? 0 : (array[at >> 3] >> (at & 7)) & ((1U << bits) - 1);
-	}
-	p = array + (Size) i * (bits / 8);
-	return bits == 16 ? p[0] | p[1] << 8 : p[0] | p[1] << 8 | p[2] << 16 | (uint32) p[3] << 24;
-}
-
-/* Go to the next event: its instant and its kind.  False at the end, and where the bytes are malformed. */
-static inline bool
-cdp_timeline_next(CdpTimelineReader *reader)
-{
-	uint32 position = reader->position;
-
-	if (position == reader->count)
-		return false;
-	if (position > 0)
-	{
-		uint64 delta;
-
-		if (!cdp_timeline_read(&reader->times, &delta) || delta > (uint64) (reader->last_units - reader->units))
-		{
-			reader->is_malformed = true;
-			return false;
-		}
-		reader->units += delta;
-		reader->at = reader->units * reader->unit;
-	}
-	reader->kind = cdp_timeline_bits(reader->kind_indexes, reader->kind_bits, position);
-	if (reader->kind >= reader->n_kinds)
-	{
-		reader->is_malformed = true;
-		return false;
-	}
-	reader->position = position + 1;
-	return true;
-}
+/*
+ * Read only the instants and kinds, of up to n more events, which is faster; returns of how many, less than n at
+ * the end and where the bytes are malformed.  Do not mix with cdp_timeline_next().
+ */
+#define CDP_TIMELINE_MANY 64
+extern int cdp_timeline_next_many(CdpTimelineReader *reader, TimestampTz *at, uint32 *kinds, int n);
 
 /* The number of a word in a reader's dictionary, which is in bytewise order; -1 when it is not there. */
 extern int64 cdp_timeline_find_word(const CdpTimelineReader *reader, const char *text, uint32 length);
@@ -262,7 +202,7 @@ extern bool cdp_timeline_add_all(CdpTimelineBuilder *builder, CdpTimelineReader 
 typedef enum CdpTimelineSet
 {
 	CDP_TIMELINE_UNION, /* what agrees in everything is one event */
-	CDP_TIMELINE_SUM	/* but events without message id are all different: they are counted anew */
+	CDP_TIMELINE_SUM	/* but events without message id are all different: they are numbered anew */
 } CdpTimelineSet;
 
 /* The packed form of the events, as a varlena in the current context; the builder stays as it is. */
@@ -272,25 +212,36 @@ extern struct varlena *cdp_timeline_pack(CdpTimelineBuilder *builder, CdpTimelin
 
 extern int cdp_timeline_known_word(const char *text, uint32 length); /* -1: none */
 extern bool cdp_timeline_get_known_word(int number, CdpWord *word);
-extern int cdp_timeline_compare_words(const char *a, uint32 a_length, const char *b, uint32 b_length);
+
+/* Order words bytewise. */
+static inline int
+cdp_timeline_compare_words(const char *a, uint32 a_length, const char *b, uint32 b_length)
+{
+	int c;
+
+	if (a_length > 0 && b_length > 0 && *a != *b)
+		return (uint8) *a < (uint8) *b ? -1 : 1;
+	c = memcmp(a, b, Min(a_length, b_length));
+	return c != 0 ? c : a_length < b_length ? -1 : a_length > b_length;
+}
 
 /* --- the format, for readers and builders ------------------------------------------------- */
 
 #define CDP_TIMELINE_UNITS 6
 extern const int64 cdp_timeline_units[CDP_TIMELINE_UNITS]; /* microseconds */
 #define CDP_TIMELINE_UNIT_MASK 0x07
-#define CDP_TIMELINE_KEYS_SHIFT 3
-#define CDP_TIMELINE_KEYS_MASK 0x18
+#define CDP_TIMELINE_IDS_SHIFT 3
+#define CDP_TIMELINE_IDS_MASK 0x18
 #define CDP_TIMELINE_HAS_PROPERTIES 0x20
 #define CDP_TIMELINE_ALL_FLAGS 0x3f
 
-#define CDP_KEYS_NONE 0	 /* all are 0 */
-#define CDP_KEYS_IDS 1	 /* all are of message ids: two bytes each */
-#define CDP_KEYS_MIXED 2 /* numbers: twice the id and one, or twice the copy */
+#define CDP_IDS_NONE 0
+#define CDP_IDS_ALL 1  /* two bytes for each event */
+#define CDP_IDS_SOME 2 /* a bit for each event, and two bytes for each that has one */
 
 #define CDP_WORD_SHORT 64 /* a byte below: a text of that length; the byte: a length and a text; above: a known word */
 
-/* How many bits number n things, of those that cdp_timeline_bits() reads. */
+/* How many bits number n things, of the widths that there are. */
 static inline uint32
 cdp_timeline_bits_for(uint32 n)
 {

@@ -260,13 +260,35 @@ begin_translation(Translation *t, CdpTimelineBuilder *builder, const CdpTimeline
 	t->kind = t->kinds + reader->n_kinds;
 }
 
+/* Which of its like the last event added is, where it came behind them and has no message id. */
+static void
+number_last(CdpTimelineBuilder *builder, Size first)
+{
+	CdpTimelineItem *last = &builder->items[builder->n - 1];
+	CdpTimelineItem *before = last - 1;
+	Size n_values = builder->n_values - last->values_at;
+
+	if ((last->key & CDP_TIMELINE_HAS_ID) != 0 || builder->n < first + 2 || before->at != last->at ||
+		before->kind != last->kind || (before->key & CDP_TIMELINE_HAS_ID) != 0)
+		return;
+	for (Size i = 0; i < n_values; i++)
+	{
+		const CdpPropertyValue *value = &builder->values[last->values_at + i];
+
+		if (value[-(ssize_t) n_values].digits != value->digits || value[-(ssize_t) n_values].exponent != value->exponent)
+			return;
+	}
+	last->key = before->key + 1;
+}
+
 bool
 cdp_timeline_add_all(CdpTimelineBuilder *builder, CdpTimelineReader *reader, TimestampTz since, TimestampTz until)
 {
+	Size first = builder->n;
 	Translation t;
 
 	begin_translation(&t, builder, reader);
-	while (cdp_timeline_next_whole(reader))
+	while (cdp_timeline_next(reader))
 	{
 		const CdpEventKind *kind = &reader->kinds[reader->kind];
 		Size values_at = builder->n_values;
@@ -285,6 +307,7 @@ cdp_timeline_add_all(CdpTimelineBuilder *builder, CdpTimelineReader *reader, Tim
 				add_value(builder, value);
 		}
 		add_item(builder, reader->at, translate_kind(&t, reader->kind), reader->key, values_at);
+		number_last(builder, first);
 	}
 	pfree(t.words);
 	return !reader->is_malformed;
@@ -490,8 +513,6 @@ settle_items(Packing *packing, CdpTimelineSet set)
 			else if (items[i].key == items[kept - 1].key)
 				continue;
 		}
-		if (items[i].key == CDP_TIMELINE_COPIES)
-			raise_too_large();
 		items[kept++] = items[i];
 	}
 	packing->n = kept;
@@ -585,42 +606,45 @@ write_kind_indexes(Packing *packing)
 	}
 }
 
-/* Which keys there are. */
+/* Whether events have message ids. */
 static int
-keys_of(const Packing *packing)
+ids_of(const Packing *packing)
 {
-	bool any = false;
-	bool all_ids = true;
+	Size n = 0;
+
+	for (Size i = 0; i < packing->n; i++)
+		n += (packing->items[i].key & CDP_TIMELINE_HAS_ID) != 0;
+	return n == 0 ? CDP_IDS_NONE : n == packing->n ? CDP_IDS_ALL : CDP_IDS_SOME;
+}
+
+/* Write which events have a message id. */
+static void
+write_has_id(const Packing *packing)
+{
+	uint8 byte = 0;
 
 	for (Size i = 0; i < packing->n; i++)
 	{
-		any |= packing->items[i].key != 0;
-		all_ids &= (packing->items[i].key & CDP_TIMELINE_HAS_ID) != 0;
+		byte |= (packing->items[i].key >> 31) << (i % 8);
+		if (i % 8 < 7 && i + 1 < packing->n)
+			continue;
+		appendStringInfoChar(packing->out, byte);
+		byte = 0;
 	}
-	return !any ? CDP_KEYS_NONE : all_ids ? CDP_KEYS_IDS : CDP_KEYS_MIXED;
 }
 
 static void
-write_keys(Packing *packing, int keys_are)
+write_ids(const Packing *packing)
 {
-	StringInfoData stream;
-
-	initStringInfo(&stream);
 	for (Size i = 0; i < packing->n; i++)
 	{
 		uint32 key = packing->items[i].key;
-		bool has_id = (key & CDP_TIMELINE_HAS_ID) != 0;
 
-		if (keys_are == CDP_KEYS_IDS)
-		{
-			appendStringInfoChar(packing->out, key);
-			appendStringInfoChar(packing->out, key >> 8);
-		}
-		else
-			write_number(&stream, (uint64) (key & ~CDP_TIMELINE_HAS_ID) * 2 + has_id);
+		if ((key & CDP_TIMELINE_HAS_ID) == 0)
+			continue;
+		appendStringInfoChar(packing->out, key);
+		appendStringInfoChar(packing->out, key >> 8);
 	}
-	if (keys_are == CDP_KEYS_MIXED)
-		write_counted(packing->out, &stream);
 }
 
 /* The largest unit that all instants are multiples of. */
@@ -682,10 +706,10 @@ write_all(Packing *packing)
 {
 	StringInfo out = packing->out;
 	int unit = unit_of(packing);
-	int keys_are = keys_of(packing);
+	int ids_are = ids_of(packing);
 	StringInfoData times;
 
-	appendStringInfoChar(out, unit | keys_are << CDP_TIMELINE_KEYS_SHIFT |
+	appendStringInfoChar(out, unit | ids_are << CDP_TIMELINE_IDS_SHIFT |
 								  (packing->has_properties ? CDP_TIMELINE_HAS_PROPERTIES : 0));
 	write_number(out, packing->n);
 	write_words(packing);
@@ -693,8 +717,9 @@ write_all(Packing *packing)
 		write_kinds(packing);
 	write_number(out, cdp_zigzag(packing->items[0].at / cdp_timeline_units[unit]));
 	write_kind_indexes(packing);
-	if (keys_are != CDP_KEYS_NONE)
-		write_keys(packing, keys_are);
+	if (ids_are == CDP_IDS_SOME)
+		write_has_id(packing);
+	write_ids(packing);
 	if (!packing->has_properties)
 		write_times(packing, cdp_timeline_units[unit], out);
 	else

@@ -2,9 +2,9 @@
  * timeline_funnel.c
  *		How far somebody came: steps in their order, within a time from the first to the last.
  *
- * For each step the latest beginning of a chain that reached it is kept; a later beginning is never worse, so one
- * is enough, and an event costs no more than the steps of its name.  An event takes one step at most.  Events at
- * one instant have no order, and count in the order of the steps.
+ * For each step the latest beginning of a chain that reached it is kept.  A later beginning is never worse, so one
+ * is enough, and an event costs a look at each step of its name, the last one first: so it takes one step at most.
+ * Events at one instant have no order, and count in the order of the steps.
  */
 #include "postgres.h"
 
@@ -12,141 +12,163 @@
 #include "profile/timeline.h"
 
 #define NEVER (-(INT64CONST(1) << 62)) /* longer ago than any window is long */
+#define NO_STEP (CDP_FUNNEL_MAX_STEPS + 1)
 
+/* Steps are 1, 2, ..; 0 is before the first, NO_STEP what is none. */
 typedef struct Chains
 {
 	const CdpFunnel *funnel;
-	int depth;								 /* steps that somebody took */
-	TimestampTz began[CDP_FUNNEL_MAX_STEPS]; /* the latest chain that took step i began at */
-	int same[CDP_FUNNEL_MAX_STEPS];			 /* the first step of the same name */
+	TimestampTz began[NO_STEP + 1]; /* the latest chain that took the step began at */
+	uint8 earlier[NO_STEP + 1];		/* the step before of the same name, or 0 */
+	uint8 earliest[NO_STEP + 1];	/* the first one of that name */
+	bool is_crowd;					/* events at one instant are being counted */
+	uint32 crowd[NO_STEP + 1];		/* so many of each name, by its earliest step */
 } Chains;
 
-/* Take one event, whose name is that of some steps; the last of them first, so that it takes one step only. */
+/* Take one event of a name, whose last step it is. */
 static inline void
-take_event(Chains *chains, uint32 steps, TimestampTz at)
+take_event(Chains *chains, int step, TimestampTz at)
 {
-	while (steps > 1)
+	chains->began[0] = at;
+	do
 	{
-		int step = 31 - __builtin_clz(steps);
 		TimestampTz began = chains->began[step - 1];
+		TimestampTz old = chains->began[step];
+		int64 is_late = -(int64) (at - began > chains->funnel->within); /* all bits: a branch would be guessed wrong too often */
 
-		if (at - began <= chains->funnel->within)
-		{
-			chains->began[step] = began;
-			chains->depth = Max(chains->depth, step + 1);
-		}
-		steps &= ~((uint32) 1 << step);
-	}
-	if (steps != 0)
-	{
-		chains->began[0] = at;
-		chains->depth = Max(chains->depth, 1);
-	}
+		chains->began[step] = (old & is_late) | (began & ~is_late);
+		step = chains->earlier[step];
+	} while (step != 0);
 }
 
-/* Go on with a chain that stands before a step, as far as events at one instant allow. */
+/* Go on with a chain that stands before a step, as far as the crowd allows. */
 static void
-extend(Chains *chains, const TimestampTz *before, const uint32 *left, int step, TimestampTz at)
+extend(Chains *chains, TimestampTz began, int step, TimestampTz at)
 {
-	TimestampTz began = step == 0 ? at : before[step - 1];
-	uint32 counts[CDP_FUNNEL_MAX_STEPS];
+	uint32 left[NO_STEP + 1];
 
 	if (at - began > chains->funnel->within)
 		return;
-	memcpy(counts, left, sizeof(counts));
-	for (; step < chains->funnel->n_steps && counts[chains->same[step]] > 0; step++)
+	memcpy(left, chains->crowd, sizeof(left));
+	for (; step <= chains->funnel->n_steps && left[chains->earliest[step]] > 0; step++)
 	{
-		counts[chains->same[step]]--;
+		left[chains->earliest[step]]--;
 		chains->began[step] = Max(chains->began[step], began);
-		chains->depth = Max(chains->depth, step + 1);
 	}
 }
 
-/* Take several events at one instant: so many of each name. */
+/* Take the crowd: the chains go on from where they stood before. */
 static void
-take_events(Chains *chains, const uint32 *counts, TimestampTz at)
+take_crowd(Chains *chains, TimestampTz at)
 {
-	TimestampTz before[CDP_FUNNEL_MAX_STEPS];
+	TimestampTz before[NO_STEP + 1];
 
+	chains->began[0] = at;
 	memcpy(before, chains->began, sizeof(before));
-	for (int step = 0; step < chains->funnel->n_steps; step++)
-		extend(chains, before, counts, step, at);
+	for (int step = 1; step <= chains->funnel->n_steps; step++)
+		extend(chains, before[step - 1], step, at);
 }
 
-/* The steps that have a name, as bits. */
-static uint32
-steps_of(const CdpFunnel *funnel, const CdpWord *name)
+/* Take an event that stands in a crowd, the last one or not. */
+static void
+take_in_crowd(Chains *chains, int step, TimestampTz at, bool is_last)
 {
-	uint32 steps = 0;
-
-	for (int i = 0; i < funnel->n_steps; i++)
-	{
-		if (funnel->steps[i].length == name->length && memcmp(funnel->steps[i].text, name->text, name->length) == 0)
-			steps |= (uint32) 1 << i;
-	}
-	return steps;
+	if (!chains->is_crowd)
+		memset(chains->crowd, 0, sizeof(chains->crowd));
+	chains->crowd[chains->earliest[step]]++;
+	chains->is_crowd = !is_last;
+	if (is_last)
+		take_crowd(chains, at);
 }
 
-/* How many steps in a row there are events of: no more can be taken. */
+/* The last step, of the first so many, that has a name; 0 when there is none. */
 static int
-most_steps(uint32 steps)
+find_step(const CdpFunnel *funnel, const CdpWord *name, int step)
 {
-	return steps == PG_UINT32_MAX ? 32 : __builtin_ctz(~steps);
+	for (; step > 0; step--)
+	{
+		const CdpWord *other = &funnel->steps[step - 1];
+
+		if (cdp_timeline_compare_words(other->text, other->length, name->text, name->length) == 0)
+			break;
+	}
+	return step;
 }
 
 static void
 begin_chains(Chains *chains, const CdpFunnel *funnel)
 {
 	chains->funnel = funnel;
-	chains->depth = 0;
-	for (int i = 0; i < funnel->n_steps; i++)
+	chains->is_crowd = false;
+	for (int step = 1; step <= funnel->n_steps; step++)
 	{
-		chains->began[i] = NEVER;
-		chains->same[i] = __builtin_ctz(steps_of(funnel, &funnel->steps[i]));
+		chains->began[step] = NEVER;
+		chains->earlier[step] = find_step(funnel, &funnel->steps[step - 1], step - 1);
+		chains->earliest[step] = chains->earlier[step] == 0 ? step : chains->earliest[chains->earlier[step]];
+	}
+	chains->began[NO_STEP] = chains->began[NO_STEP - 1] = NEVER;
+	chains->earlier[NO_STEP] = 0;
+	chains->earliest[NO_STEP] = NO_STEP;
+}
+
+/* How many steps were taken. */
+static int
+depth_of(const Chains *chains)
+{
+	int step = chains->funnel->n_steps;
+
+	while (step > 0 && chains->began[step] == NEVER)
+		step--;
+	return step;
+}
+
+/* The last step of each kind's name. */
+static void
+find_steps(const CdpTimelineReader *reader, const CdpFunnel *funnel, uint8 *steps)
+{
+	for (uint32 i = 0; i < reader->n_kinds; i++)
+	{
+		int step = find_step(funnel, &reader->words[reader->kinds[i].name], funnel->n_steps);
+
+		steps[i] = step == 0 ? NO_STEP : step;
 	}
 }
 
 int
 cdp_funnel_depth(CdpTimelineReader *reader, const CdpFunnel *funnel)
 {
-	uint32 few[CDP_TIMELINE_INLINE];
-	uint32 *steps = few; /* of each kind */
-	uint32 all_steps = 0;
-	int most;
+	uint8 few[CDP_TIMELINE_INLINE];
+	uint8 *steps = few;
+	TimestampTz at[CDP_TIMELINE_MANY + 2];
+	uint32 kinds[CDP_TIMELINE_MANY + 1];
+	int waiting = 0; /* an event that is taken when the next one's instant is known */
 	Chains chains;
-	bool is_next;
+	int n;
 
-	if (reader->n_kinds > CDP_TIMELINE_INLINE)
-		steps = palloc_extended(sizeof(uint32) * reader->n_kinds, MCXT_ALLOC_HUGE);
-	for (uint32 i = 0; i < reader->n_kinds; i++)
-		all_steps |= steps[i] = steps_of(funnel, &reader->words[reader->kinds[i].name]);
-	most = most_steps(all_steps);
-	if (most == 0)
+	if (reader->count == 0)
 		return 0;
+	if (reader->n_kinds > CDP_TIMELINE_INLINE)
+		steps = palloc_extended(reader->n_kinds, MCXT_ALLOC_HUGE);
+	find_steps(reader, funnel, steps);
 	begin_chains(&chains, funnel);
-	is_next = cdp_timeline_next(reader);
-	while (is_next && chains.depth < most)
+	do
 	{
-		TimestampTz at = reader->at;
-		uint32 taken = steps[reader->kind];
-		uint32 counts[CDP_FUNNEL_MAX_STEPS];
+		CHECK_FOR_INTERRUPTS();
+		n = cdp_timeline_next_many(reader, at + waiting, kinds + waiting, CDP_TIMELINE_MANY);
+		at[waiting + n] = DT_NOEND;
+		for (int i = 0; i < waiting + n - (n == CDP_TIMELINE_MANY); i++)
+		{
+			int step = steps[kinds[i]];
+			bool is_last = at[i] != at[i + 1];
 
-		is_next = cdp_timeline_next(reader);
-		if (!is_next || reader->at != at)
-		{
-			take_event(&chains, taken, at);
-			continue;
+			if (is_last && !chains.is_crowd)
+				take_event(&chains, step, at[i]);
+			else
+				take_in_crowd(&chains, step, at[i], is_last);
 		}
-		memset(counts, 0, sizeof(counts));
-		if (taken != 0)
-			counts[__builtin_ctz(taken)]++;
-		for (; is_next && reader->at == at; is_next = cdp_timeline_next(reader))
-		{
-			taken = steps[reader->kind];
-			if (taken != 0)
-				counts[__builtin_ctz(taken)]++;
-		}
-		take_events(&chains, counts, at);
-	}
-	return chains.depth;
+		at[0] = at[waiting + n - 1];
+		kinds[0] = kinds[waiting + n - 1];
+		waiting = 1;
+	} while (n == CDP_TIMELINE_MANY && depth_of(&chains) < funnel->n_steps);
+	return depth_of(&chains);
 }

@@ -68,8 +68,6 @@ put_event(StringInfo out, const CdpTimelineReader *reader, char **quoted)
 		appendStringInfoChar(out, '}');
 	if ((reader->key & CDP_TIMELINE_HAS_ID) != 0)
 		appendStringInfo(out, ", \"id\": %u", reader->key & ~CDP_TIMELINE_HAS_ID);
-	else if (reader->key != 0)
-		appendStringInfo(out, ", \"copy\": %u", reader->key);
 	appendStringInfoChar(out, '}');
 }
 
@@ -81,7 +79,7 @@ cdp_timeline_out_text(CdpTimelineReader *reader)
 
 	initStringInfo(&out);
 	appendStringInfoChar(&out, '[');
-	while (cdp_timeline_next_whole(reader))
+	while (cdp_timeline_next(reader))
 	{
 		if (reader->position % 65536 == 0)
 			CHECK_FOR_INTERRUPTS();
@@ -93,42 +91,28 @@ cdp_timeline_out_text(CdpTimelineReader *reader)
 	return reader->is_malformed ? NULL : out.data;
 }
 
-/* Read a whole number of digits only, below a limit. */
+/* The key that a member "id" gives: a whole number as it is printed. */
 static bool
-read_small(CdpJsonValue v, uint32 limit, uint32 *number)
+read_key(CdpJsonValue id, uint32 *key)
 {
-	const CdpJsonNode *node = &v.json->nodes[v.node];
-	uint64 value = 0;
+	const CdpJsonNode *node;
 
-	if (!cdp_json_is(v, CDP_JSON_NUMBER) || node->length > 10)
+	*key = 0;
+	if (!cdp_json_exists(id))
+		return true;
+	node = &id.json->nodes[id.node];
+	if (!cdp_json_is(id, CDP_JSON_NUMBER) || node->length > 5)
 		return false;
 	for (uint32 i = 0; i < node->length; i++)
 	{
-		char digit = v.json->text[node->start + i];
+		char digit = id.json->text[node->start + i];
 
 		if (digit < '0' || digit > '9')
 			return false;
-		value = value * 10 + (digit - '0');
+		*key = *key * 10 + (digit - '0');
 	}
-	*number = value;
-	return value < limit;
-}
-
-static bool
-read_key(CdpJsonValue v, uint32 *key)
-{
-	CdpJsonValue id = cdp_json_member(v, "id");
-	CdpJsonValue copy = cdp_json_member(v, "copy");
-
-	*key = 0;
-	if (cdp_json_exists(id))
-	{
-		if (cdp_json_exists(copy) || !read_small(id, 1 << CDP_TIMELINE_ID_BITS, key))
-			return false;
-		*key |= CDP_TIMELINE_HAS_ID;
-		return true;
-	}
-	return !cdp_json_exists(copy) || read_small(copy, CDP_TIMELINE_COPIES, key);
+	*key |= CDP_TIMELINE_HAS_ID;
+	return (*key & ~CDP_TIMELINE_HAS_ID) < 1 << CDP_TIMELINE_ID_BITS;
 }
 
 /* A property to keep of a member of an object; false when it is none. */
@@ -208,7 +192,8 @@ read_event(CdpTimelineBuilder *builder, CdpJsonValue v)
 	const char *text;
 	int length;
 
-	if (!cdp_json_is(at_value, CDP_JSON_STRING) || !cdp_json_is(name_value, CDP_JSON_STRING) || !read_key(v, &key))
+	if (!cdp_json_is(at_value, CDP_JSON_STRING) || !cdp_json_is(name_value, CDP_JSON_STRING) || 
+		!read_key(cdp_json_member(v, "id"), &key))
 		return false;
 	text = cdp_json_string(at_value, &length);
 	if (!cdp_parse_timestamp(text, length, &at))

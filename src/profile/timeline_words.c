@@ -48,14 +48,6 @@ static const CdpWord known_words[] = {
 };
 
 int
-cdp_timeline_compare_words(const char *a, uint32 a_length, const char *b, uint32 b_length)
-{
-	int c = memcmp(a, b, Min(a_length, b_length));
-
-	return c != 0 ? c : a_length < b_length ? -1 : a_length > b_length;
-}
-
-int
 cdp_timeline_known_word(const char *text, uint32 length)
 {
 	int low = 0;
