@@ -103,10 +103,8 @@ typedef struct CdpTimelineReader
 	/* private */
 	uint32 position;
 	uint32 kind_bits;
-	uint32 ids_are; /* CDP_IDS_.. */
-	int64 unit;		 /* microseconds */
-	int64 units;	 /* the instant, in units */
-	int64 last_units;
+	uint32 ids_are;		 /* CDP_IDS_.. */
+	TimestampTz reached; /* the instant of the last event read; of the first one when none was */
 	const uint8 *kind_indexes;
 	const uint8 *has_id; /* a bit for each event, where some have one */
 	CdpTimelineBytes ids;
@@ -227,13 +225,14 @@ cdp_timeline_compare_words(const char *a, uint32 a_length, const char *b, uint32
 
 /* --- the format, for readers and builders ------------------------------------------------- */
 
-#define CDP_TIMELINE_UNITS 6
+/* A time is a number of some unit; the number times four, and which unit. */
+#define CDP_TIMELINE_UNITS 4
 extern const int64 cdp_timeline_units[CDP_TIMELINE_UNITS]; /* microseconds */
-#define CDP_TIMELINE_UNIT_MASK 0x07
-#define CDP_TIMELINE_IDS_SHIFT 3
-#define CDP_TIMELINE_IDS_MASK 0x18
-#define CDP_TIMELINE_HAS_PROPERTIES 0x20
-#define CDP_TIMELINE_ALL_FLAGS 0x3f
+
+/* flags */
+#define CDP_TIMELINE_IDS_MASK 0x03
+#define CDP_TIMELINE_HAS_PROPERTIES 0x04
+#define CDP_TIMELINE_ALL_FLAGS 0x07
 
 #define CDP_IDS_NONE 0
 #define CDP_IDS_ALL 1  /* two bytes for each event */

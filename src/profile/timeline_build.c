@@ -572,8 +572,9 @@ write_kinds(Packing *packing)
 	{
 		const CdpEventKind *kind = &packing->descriptions[i];
 
-		write_number(packing->out, kind->name);
-		write_number(packing->out, kind->n_properties);
+		write_number(packing->out, (uint64) kind->name * 2 + (kind->n_properties > 0));
+		if (kind->n_properties > 0)
+			write_number(packing->out, kind->n_properties);
 		for (uint32 j = 0; j < kind->n_properties; j++)
 			write_number(packing->out, (uint64) kind->properties[j].name * 4 + kind->properties[j].type);
 	}
@@ -647,27 +648,36 @@ write_ids(const Packing *packing)
 	}
 }
 
-/* The largest unit that all instants are multiples of. */
+/* The largest unit that a time is a multiple of. */
 static int
-unit_of(const Packing *packing)
+unit_of(int64 time)
 {
 	int unit = CDP_TIMELINE_UNITS - 1;
 
-	for (Size i = 0; i < packing->n; i++)
-	{
-		while (packing->items[i].at % cdp_timeline_units[unit] != 0)
-			unit--;
-		if (unit == 0)
-			break;
-	}
+	while (time % cdp_timeline_units[unit] != 0)
+		unit--;
 	return unit;
 }
 
 static void
-write_times(const Packing *packing, int64 unit, StringInfo out)
+write_first(const Packing *packing)
+{
+	TimestampTz at = packing->items[0].at;
+	int unit = unit_of(at);
+
+	write_number(packing->out, cdp_zigzag(at / cdp_timeline_units[unit]) * 4 + unit);
+}
+
+static void
+write_times(const Packing *packing, StringInfo out)
 {
 	for (Size i = 1; i < packing->n; i++)
-		write_number(out, (packing->items[i].at - packing->items[i - 1].at) / unit);
+	{
+		int64 time = packing->items[i].at - packing->items[i - 1].at;
+		int unit = unit_of(time);
+
+		write_number(out, time / cdp_timeline_units[unit] * 4 + unit);
+	}
 }
 
 static void
@@ -705,27 +715,25 @@ static void
 write_all(Packing *packing)
 {
 	StringInfo out = packing->out;
-	int unit = unit_of(packing);
 	int ids_are = ids_of(packing);
 	StringInfoData times;
 
-	appendStringInfoChar(out, unit | ids_are << CDP_TIMELINE_IDS_SHIFT |
-								  (packing->has_properties ? CDP_TIMELINE_HAS_PROPERTIES : 0));
+	appendStringInfoChar(out, ids_are | (packing->has_properties ? CDP_TIMELINE_HAS_PROPERTIES : 0));
 	write_number(out, packing->n);
 	write_words(packing);
 	if (packing->has_properties)
 		write_kinds(packing);
-	write_number(out, cdp_zigzag(packing->items[0].at / cdp_timeline_units[unit]));
+	write_first(packing);
 	write_kind_indexes(packing);
 	if (ids_are == CDP_IDS_SOME)
 		write_has_id(packing);
 	write_ids(packing);
 	if (!packing->has_properties)
-		write_times(packing, cdp_timeline_units[unit], out);
+		write_times(packing, out);
 	else
 	{
 		initStringInfo(&times);
-		write_times(packing, cdp_timeline_units[unit], &times);
+		write_times(packing, &times);
 		write_counted(out, &times);
 		write_values(packing);
 	}

@@ -8,9 +8,11 @@
 #include "port/pg_bswap.h"
 #include "profile/timeline.h"
 
-const int64 cdp_timeline_units[CDP_TIMELINE_UNITS] = {
-	1, 1000, USECS_PER_SEC, USECS_PER_MINUTE, USECS_PER_HOUR, USECS_PER_DAY,
-};
+const int64 cdp_timeline_units[CDP_TIMELINE_UNITS] = {1, 1000, USECS_PER_SEC, USECS_PER_DAY};
+
+/* So many of each are longer than any timeline. */
+#define SPAN (CDP_END_INSTANT - CDP_FIRST_INSTANT)
+static const int64 too_many_units[CDP_TIMELINE_UNITS] = {SPAN, SPAN / 1000, SPAN / USECS_PER_SEC, SPAN / USECS_PER_DAY};
 
 /* Read an unsigned number: seven bits a byte, low ones first, the high bit says that more follow; below 2^63. */
 static inline bool
@@ -131,15 +133,20 @@ read_words(CdpTimelineReader *reader, CdpTimelineBytes *bytes)
 	return true;
 }
 
-/* Read a kind's properties, which are no more than there are words. */
+/* Read a kind: its name and, where there are some, its properties; these are no more than there are words. */
 static bool
-read_properties(CdpTimelineReader *reader, CdpTimelineBytes *bytes, CdpEventKind *kind)
+read_kind(CdpTimelineReader *reader, CdpTimelineBytes *bytes, CdpEventKind *kind)
 {
-	if (!read_below(bytes, (uint64) reader->n_words + 1, &kind->n_properties) ||
-		kind->n_properties > bytes->end - bytes->at)
+	uint32 name;
+
+	if (!read_below(bytes, (uint64) reader->n_words * 2, &name))
 		return false;
-	if (kind->n_properties > 0)
-		kind->properties = palloc_extended(sizeof(CdpProperty) * kind->n_properties, MCXT_ALLOC_HUGE);
+	kind->name = name / 2;
+	if (name % 2 == 0)
+		return true;
+	if (!read_count(bytes, &kind->n_properties) || kind->n_properties == 0 || kind->n_properties > reader->n_words)
+		return false;
+	kind->properties = palloc_extended(sizeof(CdpProperty) * kind->n_properties, MCXT_ALLOC_HUGE);
 	for (uint32 i = 0; i < kind->n_properties; i++)
 	{
 		uint32 number;
@@ -174,8 +181,7 @@ read_kinds(CdpTimelineReader *reader, CdpTimelineBytes *bytes, bool has_properti
 		kind->name = i;
 		kind->n_properties = 0;
 		kind->properties = NULL;
-		if (has_properties &&
-			(!read_below(bytes, reader->n_words, &kind->name) || !read_properties(reader, bytes, kind)))
+		if (has_properties && !read_kind(reader, bytes, kind))
 			return false;
 		most = Max(most, kind->n_properties);
 	}
@@ -189,15 +195,15 @@ static bool
 read_first(CdpTimelineReader *reader, CdpTimelineBytes *bytes)
 {
 	uint64 number;
+	int64 units;
 
 	if (!read_number(bytes, &number))
 		return false;
-	reader->units = cdp_unzigzag(number);
-	reader->last_units = (CDP_END_INSTANT - 1) / reader->unit;
-	if (reader->units > reader->last_units || reader->units < CDP_FIRST_INSTANT / reader->unit)
+	units = cdp_unzigzag(number >> 2);
+	if (Abs(units) >= too_many_units[number & 3])
 		return false;
-	reader->at = reader->units * reader->unit;
-	return true;
+	reader->reached = units * cdp_timeline_units[number & 3];
+	return cdp_is_plausible_time(reader->reached);
 }
 
 /* The ids, of all events or some. */
@@ -231,12 +237,10 @@ cdp_timeline_open(CdpTimelineReader *reader, const void *data, Size size)
 		return false;
 	flags = bytes.at[1];
 	bytes.at += 2;
-	reader->ids_are = (flags & CDP_TIMELINE_IDS_MASK) >> CDP_TIMELINE_IDS_SHIFT;
+	reader->ids_are = flags & CDP_TIMELINE_IDS_MASK;
 	has_properties = (flags & CDP_TIMELINE_HAS_PROPERTIES) != 0;
-	if ((flags & ~CDP_TIMELINE_ALL_FLAGS) != 0 || (flags & CDP_TIMELINE_UNIT_MASK) >= CDP_TIMELINE_UNITS ||
-		reader->ids_are > CDP_IDS_SOME || !read_count(&bytes, &reader->count))
+	if ((flags & ~CDP_TIMELINE_ALL_FLAGS) != 0 || reader->ids_are > CDP_IDS_SOME || !read_count(&bytes, &reader->count))
 		return false;
-	reader->unit = cdp_timeline_units[flags & CDP_TIMELINE_UNIT_MASK];
 	reader->times = bytes; /* so that nothing may follow no events */
 	if (reader->count > 0)
 	{
@@ -371,25 +375,26 @@ read_times(CdpTimelineReader *reader, TimestampTz *at, int n)
 {
 	CdpTimelineBytes times = reader->times;
 	const uint8 *last_eight = reader->last_eight;
-	int64 unit = reader->unit;
-	int64 units = reader->units;
-	int64 last_units = reader->last_units;
+	TimestampTz reached = reader->reached;
+	bool is_too_late = false;
 	int i = 0;
 
 	if (reader->position == 0)
-		at[i++] = units * unit;
+		at[i++] = reached;
 	for (; i < n; i++)
 	{
-		uint64 delta;
+		uint64 number;
 
-		if (!read_time(&times, last_eight, &delta) || delta > (uint64) (last_units - units))
+		if (!read_time(&times, last_eight, &number))
 			return false;
-		units += delta;
-		at[i] = units * unit;
+		is_too_late |= number >> 2 >= (uint64) too_many_units[number & 3];
+		reached += (int64) (number >> 2) * cdp_timeline_units[number & 3];
+		is_too_late |= reached >= CDP_END_INSTANT;
+		at[i] = reached;
 	}
 	reader->times = times;
-	reader->units = units;
-	return true;
+	reader->reached = reached;
+	return !is_too_late;
 }
 
 /* The kinds of the next n events; false when there are no such kinds. */
