@@ -2,8 +2,8 @@
  * timeline.c
  *		The type cdp.timeline: a packed set of events.
  *
- * Aggregates gather into a builder that lives as long as the group: an expanded object, which PostgreSQL passes
- * from row to row as it is and asks for its packed form when one is needed.
+ * Aggregates gather into a builder that lives as long as the group: an expanded object, which PostgreSQL
+ *passes from row to row as it is and asks for its packed form when one is needed.
  */
 #include "postgres.h"
 
@@ -130,8 +130,8 @@ forget_context(void *nursery)
 }
 
 /*
- * The context in an aggregate's own one that all its groups share.  Each could have its own; but hash aggregation
- * adds up the sizes of all contexts there are, again with each new group.
+ * The context in an aggregate's own one that all its groups share.  Each could have its own; but hash
+ * aggregation adds up the sizes of all contexts there are, again with each new group.
  */
 static MemoryContext
 get_nursery(FunctionCallInfo fcinfo, MemoryContext parent)
@@ -174,7 +174,8 @@ expand(MemoryContext context, CdpTimelineSet set, Datum so_far, bool is_null)
 	return timeline;
 }
 
-/* The first argument of an aggregate's step as a growing timeline: as it came from the last step, or a new one. */
+/* The first argument of an aggregate's step as a growing timeline: as it came from the last step, or a new
+ * one. */
 static ExpandedTimeline *
 get_growing(FunctionCallInfo fcinfo, MemoryContext aggregate, CdpTimelineSet set)
 {
@@ -205,9 +206,11 @@ cdp_timeline_in(PG_FUNCTION_ARGS)
 
 	cdp_timeline_begin(&builder);
 	if (!cdp_timeline_in_text(&builder, text, strlen(text)))
-		ereport(ERROR, (errcode(ERRCODE_INVALID_TEXT_REPRESENTATION), errmsg("invalid input for type cdp.timeline"),
-						errhint("It is a JSON array such as [{\"at\": \"2026-01-31T09:00:00Z\", \"name\": \"Order Completed\", "
-								"\"properties\": {\"revenue\": 9.90}}].")));
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION), errmsg("invalid input for type cdp.timeline"),
+				 errhint("It is a JSON array such as [{\"at\": \"2026-01-31T09:00:00Z\", \"name\": \"Order "
+						 "Completed\", "
+						 "\"properties\": {\"revenue\": 9.90}}].")));
 	PG_RETURN_POINTER(cdp_timeline_pack(&builder, CDP_TIMELINE_SUM));
 }
 
@@ -242,7 +245,8 @@ cdp_timeline_recv(PG_FUNCTION_ARGS)
 		ok = cdp_timeline_add_all(&builder, &reader, DT_NOBEGIN, DT_NOEND);
 	}
 	if (!ok)
-		ereport(ERROR, (errcode(ERRCODE_INVALID_BINARY_REPRESENTATION), errmsg("invalid binary input for type cdp.timeline"),
+		ereport(ERROR, (errcode(ERRCODE_INVALID_BINARY_REPRESENTATION),
+						errmsg("invalid binary input for type cdp.timeline"),
 						errhint("It is what cdp.timeline_send() gives.")));
 	PG_RETURN_POINTER(cdp_timeline_pack(&builder, CDP_TIMELINE_UNION));
 }
@@ -265,7 +269,8 @@ are_equal(FunctionCallInfo fcinfo)
 	struct varlena *a = GET_TIMELINE(0);
 	struct varlena *b = GET_TIMELINE(1);
 
-	return VARSIZE_ANY_EXHDR(a) == VARSIZE_ANY_EXHDR(b) && memcmp(VARDATA_ANY(a), VARDATA_ANY(b), VARSIZE_ANY_EXHDR(a)) == 0;
+	return VARSIZE_ANY_EXHDR(a) == VARSIZE_ANY_EXHDR(b) &&
+		   memcmp(VARDATA_ANY(a), VARDATA_ANY(b), VARSIZE_ANY_EXHDR(a)) == 0;
 }
 
 Datum
@@ -300,7 +305,8 @@ cdp_timeline_hash_extended(PG_FUNCTION_ARGS)
 
 /* --- making timelines ------------------------------------------------------------------------ */
 
-/* Add the event that the arguments from a first one on give: name, instant, and where there are such properties and message id. */
+/* Add the event that the arguments from a first one on give: name, instant, and where there are such
+ * properties and message id. */
 static void
 add_event(CdpTimelineBuilder *builder, FunctionCallInfo fcinfo, int first)
 {
@@ -311,8 +317,9 @@ add_event(CdpTimelineBuilder *builder, FunctionCallInfo fcinfo, int first)
 	uint32 key = 0;
 
 	if (!cdp_is_plausible_time(at))
-		ereport(ERROR, (errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE), errmsg("instant of an event is out of range"),
-						errhint("Give one in the years 0001 to 9999.")));
+		ereport(ERROR,
+				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE), errmsg("instant of an event is out of range"),
+				 errhint("Give one in the years 0001 to 9999.")));
 	if (PG_NARGS() > first + 2 && !PG_ARGISNULL(first + 2))
 		n_properties = cdp_timeline_properties(PG_GETARG_JSONB_P(first + 2), &properties);
 	if (n_properties < 0)
@@ -556,7 +563,8 @@ Datum
 cdp_timeline_events_of(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-	MemoryContext row_context = AllocSetContextCreate(CurrentMemoryContext, "event of a timeline", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext row_context =
+		AllocSetContextCreate(CurrentMemoryContext, "event of a timeline", ALLOCSET_DEFAULT_SIZES);
 	CdpTimelineReader reader;
 
 	InitMaterializedSRF(fcinfo, 0);
@@ -599,9 +607,11 @@ get_within(const Interval *within)
 	int64 length;
 
 	if (within->month != 0)
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("months and years have no fixed length"),
-						errhint("Say days, for example '30 days' for a month or '365 days' for a year.")));
-	if (pg_mul_s64_overflow(within->day, USECS_PER_DAY, &length) || pg_add_s64_overflow(length, within->time, &length))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("months and years have no fixed length"),
+				 errhint("Say days, for example '30 days' for a month or '365 days' for a year.")));
+	if (pg_mul_s64_overflow(within->day, USECS_PER_DAY, &length) ||
+		pg_add_s64_overflow(length, within->time, &length))
 		length = PG_INT64_MAX;
 	if (length < 0)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("a funnel's interval is negative")));
@@ -622,7 +632,8 @@ read_funnel(MemoryContext context, ArrayType *steps, const Interval *within)
 	kept->funnel.within = get_within(within);
 	deconstruct_array(kept->steps, TEXTOID, -1, false, TYPALIGN_INT, &names, &nulls, &n);
 	if (n < 1 || n > CDP_FUNNEL_MAX_STEPS)
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("a funnel has 1 to %d steps", CDP_FUNNEL_MAX_STEPS)));
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("a funnel has 1 to %d steps", CDP_FUNNEL_MAX_STEPS)));
 	kept->funnel.n_steps = n;
 	for (int i = 0; i < n; i++)
 	{
@@ -640,8 +651,9 @@ get_funnel(FunctionCallInfo fcinfo, ArrayType *steps, const Interval *within)
 {
 	KeptFunnel *kept = fcinfo->flinfo->fn_extra;
 
-	if (kept == NULL || VARSIZE(kept->steps) != VARSIZE(steps) || memcmp(kept->steps, steps, VARSIZE(steps)) != 0 ||
-		kept->within.time != within->time || kept->within.day != within->day || kept->within.month != within->month)
+	if (kept == NULL || VARSIZE(kept->steps) != VARSIZE(steps) ||
+		memcmp(kept->steps, steps, VARSIZE(steps)) != 0 || kept->within.time != within->time ||
+		kept->within.day != within->day || kept->within.month != within->month)
 	{
 		KeptFunnel *new = read_funnel(fcinfo->flinfo->fn_mcxt, steps, within);
 

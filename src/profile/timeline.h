@@ -2,14 +2,14 @@
  * timeline.h
  *		A packed, sorted set of events: the container behind cdp.timeline.
  *
- * Knows no table.  An event is an instant, a name, properties (numbers, strings, booleans) and a key.  The key
- * tells events apart that agree in all else: 16 bits of the hash of a message id, or, of an event without one,
- * which of its like it is: 0, 1, 2, ..  Two events that agree in everything are one.
+ * Knows no table.  An event is an instant, a name, properties (numbers, strings, booleans) and a key.  The
+ *key tells events apart that agree in all else: 16 bits of the hash of a message id, or, of an event without
+ *one, which of its like it is: 0, 1, 2, ..  Two events that agree in everything are one.
  *
- * CdpTimelineReader walks through a packed value, CdpTimelineBuilder gathers events in any order and packs them.
- * Readers check every byte they use, so they may be let loose on bytes from anywhere.  There is one packed form
- * of a set of events, so equal sets are equal bytes.  The format is described in docs/timeline.md and frozen by
- * test/sql/profile_timeline.sql.
+ * CdpTimelineReader walks through a packed value, CdpTimelineBuilder gathers events in any order and packs
+ *them. Readers check every byte they use, so they may be let loose on bytes from anywhere.  There is one
+ *packed form of a set of events, so equal sets are equal bytes.  The format is described in docs/timeline.md
+ *and frozen by test/sql/profile_timeline.sql.
  */
 #ifndef CDP_TIMELINE_H
 #define CDP_TIMELINE_H
@@ -53,8 +53,8 @@ typedef struct CdpEventKind
 } CdpEventKind;
 
 /*
- * A number: digits * 10^exponent, exact.  There is one form of each: the exponent is 0 where it can be, below 0
- * the last digit is none, above 0 there are CDP_DECIMAL_DIGITS digits.  Of a string: the word, and 0.
+ * A number: digits * 10^exponent, exact.  There is one form of each: the exponent is 0 where it can be, below
+ * 0 the last digit is none, above 0 there are CDP_DECIMAL_DIGITS digits.  Of a string: the word, and 0.
  */
 typedef struct CdpPropertyValue
 {
@@ -122,8 +122,8 @@ extern bool cdp_timeline_open(CdpTimelineReader *reader, const void *data, Size 
 extern bool cdp_timeline_next(CdpTimelineReader *reader);
 
 /*
- * Read only the instants and kinds, of up to n more events, which is faster; returns of how many, less than n at
- * the end and where the bytes are malformed.  Do not mix with cdp_timeline_next().
+ * Read only the instants and kinds, of up to n more events, which is faster; returns of how many, less than n
+ * at the end and where the bytes are malformed.  Do not mix with cdp_timeline_next().
  */
 #define CDP_TIMELINE_MANY 64
 extern int cdp_timeline_next_many(CdpTimelineReader *reader, TimestampTz *at, uint32 *kinds, int n);
@@ -141,7 +141,7 @@ typedef struct CdpInterner
 		Size at; /* in bytes */
 		uint32 length;
 		uint32 hash;
-	} *items;
+	} * items;
 	uint32 n;
 	uint32 capacity;
 	uint32 last; /* found or added; the same often comes again */
@@ -190,12 +190,14 @@ extern void cdp_timeline_begin(CdpTimelineBuilder *builder);
 /* The key of an event with a message id; the key of one without is 0. */
 extern uint32 cdp_timeline_key(const char *message_id, int length);
 
-/* Add an event.  No two properties may have the same name; they are sorted in place.  The instant is a plausible one. */
-extern void cdp_timeline_add(CdpTimelineBuilder *builder, const char *name, uint32 name_length, TimestampTz at, uint32 key,
-							 CdpNamedValue *properties, int n_properties);
+/* Add an event.  No two properties may have the same name; they are sorted in place.  The instant is a
+ * plausible one. */
+extern void cdp_timeline_add(CdpTimelineBuilder *builder, const char *name, uint32 name_length,
+							 TimestampTz at, uint32 key, CdpNamedValue *properties, int n_properties);
 
 /* Add what a reader has left, of what happened in since <= t < until.  False when its bytes are malformed. */
-extern bool cdp_timeline_add_all(CdpTimelineBuilder *builder, CdpTimelineReader *reader, TimestampTz since, TimestampTz until);
+extern bool cdp_timeline_add_all(CdpTimelineBuilder *builder, CdpTimelineReader *reader, TimestampTz since,
+								 TimestampTz until);
 
 typedef enum CdpTimelineSet
 {
@@ -238,7 +240,8 @@ extern const int64 cdp_timeline_units[CDP_TIMELINE_UNITS]; /* microseconds */
 #define CDP_IDS_ALL 1  /* two bytes for each event */
 #define CDP_IDS_SOME 2 /* a bit for each event, and two bytes for each that has one */
 
-#define CDP_WORD_SHORT 64 /* a byte below: a text of that length; the byte: a length and a text; above: a known word */
+#define CDP_WORD_SHORT                                                                                       \
+	64 /* a byte below: a text of that length; the byte: a length and a text; above: a known word */
 
 /* How many bits number n things, of the widths that there are. */
 static inline uint32

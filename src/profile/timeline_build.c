@@ -2,9 +2,9 @@
  * timeline_build.c
  *		Gathering events in any order, and packing them.
  *
- * A builder numbers words and kinds as they come.  Packing sorts words and kinds and numbers them anew, sorts the
- * events by instant, kind, values and key, drops or counts those that agree, and writes the streams one after
- * the other.
+ * A builder numbers words and kinds as they come.  Packing sorts words and kinds and numbers them anew, sorts
+ *the events by instant, kind, values and key, drops or counts those that agree, and writes the streams one
+ *after the other.
  */
 #include "postgres.h"
 
@@ -19,9 +19,10 @@
 static void
 raise_too_large(void)
 {
-	ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED), errmsg("a timeline is too large"),
-					errdetail("Packed, it takes more than %zu bytes.", (Size) MaxAllocSize),
-					errhint("Keep a timeline for each month, and leave properties out that are seldom asked for.")));
+	ereport(ERROR,
+			(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED), errmsg("a timeline is too large"),
+			 errdetail("Packed, it takes more than %zu bytes.", (Size) MaxAllocSize),
+			 errhint("Keep a timeline for each month, and leave properties out that are seldom asked for.")));
 }
 
 /* Room for one more: twice what there is. */
@@ -50,7 +51,8 @@ make_slots(MemoryContext context, CdpInterner *interner, uint32 n_slots)
 	if (interner->slots != NULL)
 		pfree(interner->slots);
 	interner->mask = n_slots - 1;
-	interner->slots = MemoryContextAllocExtended(context, sizeof(uint32) * (Size) n_slots, MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+	interner->slots = MemoryContextAllocExtended(context, sizeof(uint32) * (Size) n_slots,
+												 MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
 	for (uint32 i = 0; i < interner->n; i++)
 		put_into_slot(interner, i);
 }
@@ -144,7 +146,8 @@ static void
 add_value(CdpTimelineBuilder *builder, CdpPropertyValue value)
 {
 	if (builder->n_values == builder->values_capacity)
-		builder->values = grow(builder->context, builder->values, sizeof(value), 8, &builder->values_capacity);
+		builder->values =
+			grow(builder->context, builder->values, sizeof(value), 8, &builder->values_capacity);
 	builder->values[builder->n_values++] = value;
 }
 
@@ -175,8 +178,8 @@ compare_named_values(const void *a, const void *b)
 }
 
 void
-cdp_timeline_add(CdpTimelineBuilder *builder, const char *name, uint32 name_length, TimestampTz at, uint32 key,
-				 CdpNamedValue *properties, int n_properties)
+cdp_timeline_add(CdpTimelineBuilder *builder, const char *name, uint32 name_length, TimestampTz at,
+				 uint32 key, CdpNamedValue *properties, int n_properties)
 {
 	Size values_at = builder->n_values;
 	uint32 word = intern_word(builder, name, name_length);
@@ -221,7 +224,8 @@ static uint32
 translate_word(Translation *t, uint32 word)
 {
 	if (t->words[word] == 0)
-		t->words[word] = intern_word(t->builder, t->reader->words[word].text, t->reader->words[word].length) + 1;
+		t->words[word] =
+			intern_word(t->builder, t->reader->words[word].text, t->reader->words[word].length) + 1;
 	return t->words[word] - 1;
 }
 
@@ -240,7 +244,8 @@ translate_kind(Translation *t, uint32 number)
 			parts[length++] = translate_word(t, kind->properties[i].name);
 			parts[length++] = kind->properties[i].type;
 		}
-		t->kinds[number] = intern(t->builder->context, &t->builder->kinds, parts, length * sizeof(uint32)) + 1;
+		t->kinds[number] =
+			intern(t->builder->context, &t->builder->kinds, parts, length * sizeof(uint32)) + 1;
 	}
 	return t->kinds[number] - 1;
 }
@@ -275,14 +280,16 @@ number_last(CdpTimelineBuilder *builder, Size first)
 	{
 		const CdpPropertyValue *value = &builder->values[last->values_at + i];
 
-		if (value[-(ssize_t) n_values].digits != value->digits || value[-(ssize_t) n_values].exponent != value->exponent)
+		if (value[-(ssize_t) n_values].digits != value->digits ||
+			value[-(ssize_t) n_values].exponent != value->exponent)
 			return;
 	}
 	last->key = before->key + 1;
 }
 
 bool
-cdp_timeline_add_all(CdpTimelineBuilder *builder, CdpTimelineReader *reader, TimestampTz since, TimestampTz until)
+cdp_timeline_add_all(CdpTimelineBuilder *builder, CdpTimelineReader *reader, TimestampTz since,
+					 TimestampTz until)
 {
 	Size first = builder->n;
 	Translation t;
@@ -303,7 +310,8 @@ cdp_timeline_add_all(CdpTimelineBuilder *builder, CdpTimelineReader *reader, Tim
 
 			if (kind->properties[i].type == CDP_PROPERTY_STRING)
 				value.digits = translate_word(&t, value.digits);
-			if (kind->properties[i].type == CDP_PROPERTY_NUMBER || kind->properties[i].type == CDP_PROPERTY_STRING)
+			if (kind->properties[i].type == CDP_PROPERTY_NUMBER ||
+				kind->properties[i].type == CDP_PROPERTY_STRING)
 				add_value(builder, value);
 		}
 		add_item(builder, reader->at, translate_kind(&t, reader->kind), reader->key, values_at);
@@ -338,7 +346,8 @@ compare_words(const void *a, const void *b, void *arg)
 	uint32 p = *(const uint32 *) a;
 	uint32 q = *(const uint32 *) b;
 
-	return cdp_timeline_compare_words(interned(words, p), words->items[p].length, interned(words, q), words->items[q].length);
+	return cdp_timeline_compare_words(interned(words, p), words->items[p].length, interned(words, q),
+									  words->items[q].length);
 }
 
 static int
@@ -397,7 +406,8 @@ describe_kinds(Packing *packing)
 
 		kind->name = packing->word_ranks[parts[0]];
 		kind->n_properties = kinds->items[packing->kinds[i]].length / sizeof(uint32) / 2;
-		kind->properties = palloc_extended(sizeof(CdpProperty) * ((Size) kind->n_properties + 1), MCXT_ALLOC_HUGE);
+		kind->properties =
+			palloc_extended(sizeof(CdpProperty) * ((Size) kind->n_properties + 1), MCXT_ALLOC_HUGE);
 		for (uint32 j = 0; j < kind->n_properties; j++)
 		{
 			kind->properties[j].name = packing->word_ranks[parts[2 * j + 1]];
@@ -453,7 +463,8 @@ compare_values(const CdpTimelineItem *a, const CdpTimelineItem *b, const Packing
 
 	for (uint32 i = 0; c == 0 && i < kind->n_properties; i++)
 	{
-		if (kind->properties[i].type != CDP_PROPERTY_NUMBER && kind->properties[i].type != CDP_PROPERTY_STRING)
+		if (kind->properties[i].type != CDP_PROPERTY_NUMBER &&
+			kind->properties[i].type != CDP_PROPERTY_STRING)
 			continue;
 		c = compare_numbers(p->exponent, q->exponent);
 		if (c == 0)
@@ -704,7 +715,8 @@ write_values(const Packing *packing)
 
 		for (uint32 j = 0; j < kind->n_properties; j++)
 		{
-			if (kind->properties[j].type == CDP_PROPERTY_NUMBER || kind->properties[j].type == CDP_PROPERTY_STRING)
+			if (kind->properties[j].type == CDP_PROPERTY_NUMBER ||
+				kind->properties[j].type == CDP_PROPERTY_STRING)
 				write_value(packing->out, kind->properties[j].type, value++);
 		}
 	}
@@ -742,7 +754,8 @@ write_all(Packing *packing)
 struct varlena *
 cdp_timeline_pack(CdpTimelineBuilder *builder, CdpTimelineSet set)
 {
-	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "timeline packing", ALLOCSET_SMALL_SIZES);
+	MemoryContext scratch =
+		AllocSetContextCreate(CurrentMemoryContext, "timeline packing", ALLOCSET_SMALL_SIZES);
 	Packing packing = {.builder = builder};
 	StringInfoData out;
 	MemoryContext old;

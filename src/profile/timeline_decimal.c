@@ -23,7 +23,8 @@ normalize(CdpPropertyValue *value)
 bool
 cdp_decimal_is_normal(const CdpPropertyValue *value)
 {
-	if (value->digits <= -TOO_MANY || value->digits >= TOO_MANY || Abs(value->exponent) > CDP_DECIMAL_MAX_EXPONENT)
+	if (value->digits <= -TOO_MANY || value->digits >= TOO_MANY ||
+		Abs(value->exponent) > CDP_DECIMAL_MAX_EXPONENT)
 		return false;
 	if (value->exponent < 0)
 		return value->digits % 10 != 0;

@@ -2,9 +2,9 @@
  * timeline_funnel.c
  *		How far somebody came: steps in their order, within a time from the first to the last.
  *
- * For each step the latest beginning of a chain that reached it is kept.  A later beginning is never worse, so one
- * is enough, and an event costs a look at each step of its name, the last one first: so it takes one step at most.
- * Events at one instant have no order, and count in the order of the steps.
+ * For each step the latest beginning of a chain that reached it is kept.  A later beginning is never worse,
+ *so one is enough, and an event costs a look at each step of its name, the last one first: so it takes one
+ *step at most. Events at one instant have no order, and count in the order of the steps.
  */
 #include "postgres.h"
 
@@ -34,7 +34,9 @@ take_event(Chains *chains, int step, TimestampTz at)
 	{
 		TimestampTz began = chains->began[step - 1];
 		TimestampTz old = chains->began[step];
-		int64 is_late = -(int64) (at - began > chains->funnel->within); /* all bits: a branch would be guessed wrong too often */
+		int64 is_late =
+			-(int64) (at - began >
+					  chains->funnel->within); /* all bits: a branch would be guessed wrong too often */
 
 		chains->began[step] = (old & is_late) | (began & ~is_late);
 		step = chains->earlier[step];
@@ -140,7 +142,7 @@ cdp_funnel_depth(CdpTimelineReader *reader, const CdpFunnel *funnel)
 	uint8 few[CDP_TIMELINE_INLINE];
 	uint8 *steps = few;
 	TimestampTz at[CDP_TIMELINE_MANY + 2];
-	uint32 kinds[CDP_TIMELINE_MANY + 1];
+	uint32 kinds[CDP_TIMELINE_MANY + 2];
 	int waiting = 0; /* an event that is taken when the next one's instant is known */
 	Chains chains;
 	int n;
@@ -153,10 +155,14 @@ cdp_funnel_depth(CdpTimelineReader *reader, const CdpFunnel *funnel)
 	begin_chains(&chains, funnel);
 	do
 	{
+		int m; /* to be taken now */
+
 		CHECK_FOR_INTERRUPTS();
 		n = cdp_timeline_next_many(reader, at + waiting, kinds + waiting, CDP_TIMELINE_MANY);
 		at[waiting + n] = DT_NOEND;
-		for (int i = 0; i < waiting + n - (n == CDP_TIMELINE_MANY); i++)
+		kinds[waiting + n] = 0;
+		m = waiting + n - (n == CDP_TIMELINE_MANY);
+		for (int i = 0; i < m; i++)
 		{
 			int step = steps[kinds[i]];
 			bool is_last = at[i] != at[i + 1];
@@ -166,8 +172,8 @@ cdp_funnel_depth(CdpTimelineReader *reader, const CdpFunnel *funnel)
 			else
 				take_in_crowd(&chains, step, at[i], is_last);
 		}
-		at[0] = at[waiting + n - 1];
-		kinds[0] = kinds[waiting + n - 1];
+		at[0] = at[m];
+		kinds[0] = kinds[m];
 		waiting = 1;
 	} while (n == CDP_TIMELINE_MANY && depth_of(&chains) < funnel->n_steps);
 	return depth_of(&chains);

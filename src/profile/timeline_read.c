@@ -12,9 +12,11 @@ const int64 cdp_timeline_units[CDP_TIMELINE_UNITS] = {1, 1000, USECS_PER_SEC, US
 
 /* So many of each are longer than any timeline. */
 #define SPAN (CDP_END_INSTANT - CDP_FIRST_INSTANT)
-static const int64 too_many_units[CDP_TIMELINE_UNITS] = {SPAN, SPAN / 1000, SPAN / USECS_PER_SEC, SPAN / USECS_PER_DAY};
+static const int64 too_many_units[CDP_TIMELINE_UNITS] = {SPAN, SPAN / 1000, SPAN / USECS_PER_SEC,
+														 SPAN / USECS_PER_DAY};
 
-/* Read an unsigned number: seven bits a byte, low ones first, the high bit says that more follow; below 2^63. */
+/* Read an unsigned number: seven bits a byte, low ones first, the high bit says that more follow; below 2^63.
+ */
 static inline bool
 read_number(CdpTimelineBytes *bytes, uint64 *number)
 {
@@ -53,7 +55,8 @@ get_bits(const uint8 *array, uint32 bits, uint32 i)
 	return bits == 16 ? p[0] | p[1] << 8 : p[0] | p[1] << 8 | p[2] << 16 | (uint32) p[3] << 24;
 }
 
-/* Read a number that counts something of which each takes a byte or more: so it cannot ask for much memory. */
+/* Read a number that counts something of which each takes a byte or more: so it cannot ask for much memory.
+ */
 static bool
 read_count(CdpTimelineBytes *bytes, uint32 *count)
 {
@@ -126,8 +129,8 @@ read_words(CdpTimelineReader *reader, CdpTimelineBytes *bytes)
 	{
 		CdpWord *word = &reader->words[i];
 
-		if (!read_word(bytes, word) ||
-			(i > 0 && cdp_timeline_compare_words(word[-1].text, word[-1].length, word->text, word->length) >= 0))
+		if (!read_word(bytes, word) || (i > 0 && cdp_timeline_compare_words(word[-1].text, word[-1].length,
+																			word->text, word->length) >= 0))
 			return false;
 	}
 	return true;
@@ -144,7 +147,8 @@ read_kind(CdpTimelineReader *reader, CdpTimelineBytes *bytes, CdpEventKind *kind
 	kind->name = name / 2;
 	if (name % 2 == 0)
 		return true;
-	if (!read_count(bytes, &kind->n_properties) || kind->n_properties == 0 || kind->n_properties > reader->n_words)
+	if (!read_count(bytes, &kind->n_properties) || kind->n_properties == 0 ||
+		kind->n_properties > reader->n_words)
 		return false;
 	kind->properties = palloc_extended(sizeof(CdpProperty) * kind->n_properties, MCXT_ALLOC_HUGE);
 	for (uint32 i = 0; i < kind->n_properties; i++)
@@ -239,12 +243,14 @@ cdp_timeline_open(CdpTimelineReader *reader, const void *data, Size size)
 	bytes.at += 2;
 	reader->ids_are = flags & CDP_TIMELINE_IDS_MASK;
 	has_properties = (flags & CDP_TIMELINE_HAS_PROPERTIES) != 0;
-	if ((flags & ~CDP_TIMELINE_ALL_FLAGS) != 0 || reader->ids_are > CDP_IDS_SOME || !read_count(&bytes, &reader->count))
+	if ((flags & ~CDP_TIMELINE_ALL_FLAGS) != 0 || reader->ids_are > CDP_IDS_SOME ||
+		!read_count(&bytes, &reader->count))
 		return false;
 	reader->times = bytes; /* so that nothing may follow no events */
 	if (reader->count > 0)
 	{
-		if (!read_words(reader, &bytes) || !read_kinds(reader, &bytes, has_properties) || !read_first(reader, &bytes))
+		if (!read_words(reader, &bytes) || !read_kinds(reader, &bytes, has_properties) ||
+			!read_first(reader, &bytes))
 			return false;
 		reader->kind_bits = cdp_timeline_bits_for(reader->n_kinds);
 		if (!take(&bytes, ((uint64) reader->count * reader->kind_bits + 7) / 8, &indexes))
@@ -278,7 +284,8 @@ read_key(CdpTimelineReader *reader)
 	reader->ids.at += CDP_TIMELINE_ID_BYTES;
 }
 
-/* A number: the digits, zigzag, times four, and whether there are 0, 1 or 2 decimals, or else the exponent follows. */
+/* A number: the digits, zigzag, times four, and whether there are 0, 1 or 2 decimals, or else the exponent
+ * follows. */
 static bool
 read_decimal(CdpTimelineBytes *bytes, CdpPropertyValue *value)
 {
@@ -340,8 +347,8 @@ close_up(uint64 bytes)
 }
 
 /*
- * As read_number(), for times: eight bytes at once, without a branch that depends on how many are used.  The last
- * ones are read as the upper part of the last eight.
+ * As read_number(), for times: eight bytes at once, without a branch that depends on how many are used.  The
+ * last ones are read as the upper part of the last eight.
  */
 static inline bool
 read_time(CdpTimelineBytes *times, const uint8 *last_eight, uint64 *number)

@@ -61,7 +61,8 @@ put_event(StringInfo out, const CdpTimelineReader *reader, char **quoted)
 	appendStringInfo(out, "{\"at\": \"%s\", \"name\": %s", at, quoted[kind->name]);
 	for (uint32 i = 0; i < kind->n_properties; i++)
 	{
-		appendStringInfo(out, "%s%s: ", i == 0 ? ", \"properties\": {" : ", ", quoted[kind->properties[i].name]);
+		appendStringInfo(out, "%s%s: ", i == 0 ? ", \"properties\": {" : ", ",
+						 quoted[kind->properties[i].name]);
 		put_value(out, kind->properties[i].type, &reader->values[i], quoted);
 	}
 	if (kind->n_properties > 0)
@@ -130,8 +131,10 @@ take_property(const JsonbValue *name, const JsonbValue *value, CdpNamedValue *pr
 			property->type = CDP_PROPERTY_NUMBER;
 			text = DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value->val.numeric)));
 			if (!cdp_decimal_parse(text, strlen(text), &property->number))
-				ereport(ERROR, (errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE), errmsg("a number in properties is too large"),
-								errdetail("A timeline keeps numbers below 10 to the power of %d.", CDP_DECIMAL_MAX_EXPONENT)));
+				ereport(ERROR, (errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+								errmsg("a number in properties is too large"),
+								errdetail("A timeline keeps numbers below 10 to the power of %d.",
+										  CDP_DECIMAL_MAX_EXPONENT)));
 			return true;
 		case jbvString:
 			property->type = CDP_PROPERTY_STRING;
@@ -192,7 +195,7 @@ read_event(CdpTimelineBuilder *builder, CdpJsonValue v)
 	const char *text;
 	int length;
 
-	if (!cdp_json_is(at_value, CDP_JSON_STRING) || !cdp_json_is(name_value, CDP_JSON_STRING) || 
+	if (!cdp_json_is(at_value, CDP_JSON_STRING) || !cdp_json_is(name_value, CDP_JSON_STRING) ||
 		!read_key(cdp_json_member(v, "id"), &key))
 		return false;
 	text = cdp_json_string(at_value, &length);

@@ -15,8 +15,8 @@ extern char *cdp_timeline_out_text(CdpTimelineReader *reader);
 extern bool cdp_timeline_in_text(CdpTimelineBuilder *builder, const char *text, int length);
 
 /*
- * The members of an object that a timeline keeps: numbers, strings and booleans.  Returns how many; -1 when it is
- * neither an object nor null.  They point into it.
+ * The members of an object that a timeline keeps: numbers, strings and booleans.  Returns how many; -1 when
+ * it is neither an object nor null.  They point into it.
  */
 extern int cdp_timeline_properties(Jsonb *object, CdpNamedValue **properties);
 
