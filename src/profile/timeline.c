@@ -642,6 +642,7 @@ read_funnel(MemoryContext context, ArrayType *steps, const Interval *within)
 		kept->funnel.steps[i].text = VARDATA_ANY(names[i]);
 		kept->funnel.steps[i].length = VARSIZE_ANY_EXHDR(names[i]);
 	}
+	cdp_funnel_prepare(&kept->funnel);
 	MemoryContextSwitchTo(old);
 	return kept;
 }

@@ -210,8 +210,9 @@ extern struct varlena *cdp_timeline_pack(CdpTimelineBuilder *builder, CdpTimelin
 
 /* --- words that every timeline knows (frozen) ---------------------------------------------- */
 
+#define CDP_TIMELINE_KNOWN_WORDS 159
+extern const CdpWord cdp_timeline_known_words[CDP_TIMELINE_KNOWN_WORDS];
 extern int cdp_timeline_known_word(const char *text, uint32 length); /* -1: none */
-extern bool cdp_timeline_get_known_word(int number, CdpWord *word);
 
 /* Order words bytewise. */
 static inline int
@@ -272,7 +273,14 @@ typedef struct CdpFunnel
 	int n_steps;
 	CdpWord steps[CDP_FUNNEL_MAX_STEPS];
 	int64 within; /* microseconds from the first step to the last */
+
+	/* by cdp_funnel_prepare(); steps are 1, 2, .. here */
+	uint8 earlier[CDP_FUNNEL_MAX_STEPS + 2];  /* the step before of the same name, or 0 */
+	uint8 earliest[CDP_FUNNEL_MAX_STEPS + 2]; /* the first one of that name */
 } CdpFunnel;
+
+/* To be called once, when the steps are there. */
+extern void cdp_funnel_prepare(CdpFunnel *funnel);
 
 /* How many of the steps, in their order, somebody took; look at is_malformed afterwards. */
 extern int cdp_funnel_depth(CdpTimelineReader *reader, const CdpFunnel *funnel);

@@ -19,8 +19,6 @@ typedef struct Chains
 {
 	const CdpFunnel *funnel;
 	TimestampTz began[NO_STEP + 1]; /* the latest chain that took the step began at */
-	uint8 earlier[NO_STEP + 1];		/* the step before of the same name, or 0 */
-	uint8 earliest[NO_STEP + 1];	/* the first one of that name */
 	bool is_crowd;					/* events at one instant are being counted */
 	uint32 crowd[NO_STEP + 1];		/* so many of each name, by its earliest step */
 } Chains;
@@ -39,7 +37,7 @@ take_event(Chains *chains, int step, TimestampTz at)
 					  chains->funnel->within); /* all bits: a branch would be guessed wrong too often */
 
 		chains->began[step] = (old & is_late) | (began & ~is_late);
-		step = chains->earlier[step];
+		step = chains->funnel->earlier[step];
 	} while (step != 0);
 }
 
@@ -52,9 +50,9 @@ extend(Chains *chains, TimestampTz began, int step, TimestampTz at)
 	if (at - began > chains->funnel->within)
 		return;
 	memcpy(left, chains->crowd, sizeof(left));
-	for (; step <= chains->funnel->n_steps && left[chains->earliest[step]] > 0; step++)
+	for (; step <= chains->funnel->n_steps && left[chains->funnel->earliest[step]] > 0; step++)
 	{
-		left[chains->earliest[step]]--;
+		left[chains->funnel->earliest[step]]--;
 		chains->began[step] = Max(chains->began[step], began);
 	}
 }
@@ -77,7 +75,7 @@ take_in_crowd(Chains *chains, int step, TimestampTz at, bool is_last)
 {
 	if (!chains->is_crowd)
 		memset(chains->crowd, 0, sizeof(chains->crowd));
-	chains->crowd[chains->earliest[step]]++;
+	chains->crowd[chains->funnel->earliest[step]]++;
 	chains->is_crowd = !is_last;
 	if (is_last)
 		take_crowd(chains, at);
@@ -91,10 +89,24 @@ find_step(const CdpFunnel *funnel, const CdpWord *name, int step)
 	{
 		const CdpWord *other = &funnel->steps[step - 1];
 
-		if (cdp_timeline_compare_words(other->text, other->length, name->text, name->length) == 0)
+		if (other->length == name->length && memcmp(other->text, name->text, name->length) == 0)
 			break;
 	}
 	return step;
+}
+
+void
+cdp_funnel_prepare(CdpFunnel *funnel)
+{
+	for (int step = 1; step <= funnel->n_steps; step++)
+	{
+		int earlier = find_step(funnel, &funnel->steps[step - 1], step - 1);
+
+		funnel->earlier[step] = earlier;
+		funnel->earliest[step] = earlier == 0 ? step : funnel->earliest[earlier];
+	}
+	funnel->earlier[NO_STEP] = 0;
+	funnel->earliest[NO_STEP] = NO_STEP;
 }
 
 static void
@@ -103,14 +115,8 @@ begin_chains(Chains *chains, const CdpFunnel *funnel)
 	chains->funnel = funnel;
 	chains->is_crowd = false;
 	for (int step = 1; step <= funnel->n_steps; step++)
-	{
 		chains->began[step] = NEVER;
-		chains->earlier[step] = find_step(funnel, &funnel->steps[step - 1], step - 1);
-		chains->earliest[step] = chains->earlier[step] == 0 ? step : chains->earliest[chains->earlier[step]];
-	}
 	chains->began[NO_STEP] = chains->began[NO_STEP - 1] = NEVER;
-	chains->earlier[NO_STEP] = 0;
-	chains->earliest[NO_STEP] = NO_STEP;
 }
 
 /* How many steps were taken. */

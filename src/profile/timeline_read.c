@@ -109,7 +109,12 @@ read_word(CdpTimelineBytes *bytes, CdpWord *word)
 		return false;
 	first = *bytes->at++;
 	if (first > CDP_WORD_SHORT)
-		return cdp_timeline_get_known_word(first - CDP_WORD_SHORT - 1, word);
+	{
+		if (first > CDP_WORD_SHORT + CDP_TIMELINE_KNOWN_WORDS)
+			return false;
+		*word = cdp_timeline_known_words[first - CDP_WORD_SHORT - 1];
+		return true;
+	}
 	if (!(first < CDP_WORD_SHORT ? take(bytes, first, &taken) : take_counted(bytes, &taken)))
 		return false;
 	word->text = (const char *) taken.at;
@@ -118,8 +123,16 @@ read_word(CdpTimelineBytes *bytes, CdpWord *word)
 }
 
 static bool
+is_before(const CdpWord *a, const CdpWord *b)
+{
+	return cdp_timeline_compare_words(a->text, a->length, b->text, b->length) < 0;
+}
+
+static bool
 read_words(CdpTimelineReader *reader, CdpTimelineBytes *bytes)
 {
+	int before = 0; /* first byte of the word before: known words are in order as their numbers are */
+
 	if (!read_count(bytes, &reader->n_words) || reader->n_words == 0)
 		return false;
 	reader->words = reader->inline_words;
@@ -128,10 +141,14 @@ read_words(CdpTimelineReader *reader, CdpTimelineBytes *bytes)
 	for (uint32 i = 0; i < reader->n_words; i++)
 	{
 		CdpWord *word = &reader->words[i];
+		int first = bytes->at < bytes->end ? *bytes->at : 0;
 
-		if (!read_word(bytes, word) || (i > 0 && cdp_timeline_compare_words(word[-1].text, word[-1].length,
-																			word->text, word->length) >= 0))
+		if (!read_word(bytes, word))
 			return false;
+		if (first > CDP_WORD_SHORT && before > CDP_WORD_SHORT ? first <= before
+															  : i > 0 && !is_before(word - 1, word))
+			return false;
+		before = first;
 	}
 	return true;
 }

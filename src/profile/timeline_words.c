@@ -9,9 +9,10 @@
 
 #include "profile/timeline.h"
 
+/* clang-format off */
 #define WORD(text) {text, sizeof(text) - 1}
 
-static const CdpWord known_words[] = {
+const CdpWord cdp_timeline_known_words[CDP_TIMELINE_KNOWN_WORDS] = {
 	WORD("$autocapture"), WORD("$identify"), WORD("$pageleave"), WORD("$pageview"), WORD("$screen"),
 	WORD("Account Created"), WORD("Account Deleted"), WORD("Application Backgrounded"), WORD("Application Crashed"),
 	WORD("Application Foregrounded"), WORD("Application Installed"), WORD("Application Opened"),
@@ -46,17 +47,19 @@ static const CdpWord known_words[] = {
 	WORD("video_complete"), WORD("video_progress"), WORD("video_start"), WORD("view_cart"), WORD("view_item"),
 	WORD("view_item_list"), WORD("view_search_results"), WORD("web")
 };
+/* clang-format on */
 
 int
 cdp_timeline_known_word(const char *text, uint32 length)
 {
 	int low = 0;
-	int high = lengthof(known_words);
+	int high = CDP_TIMELINE_KNOWN_WORDS;
 
 	while (low < high)
 	{
 		int middle = (low + high) / 2;
-		int c = cdp_timeline_compare_words(known_words[middle].text, known_words[middle].length, text, length);
+		const CdpWord *word = &cdp_timeline_known_words[middle];
+		int c = cdp_timeline_compare_words(word->text, word->length, text, length);
 
 		if (c == 0)
 			return middle;
@@ -66,13 +69,4 @@ cdp_timeline_known_word(const char *text, uint32 length)
 			high = middle;
 	}
 	return -1;
-}
-
-bool
-cdp_timeline_get_known_word(int number, CdpWord *word)
-{
-	if (number < 0 || number >= (int) lengthof(known_words))
-		return false;
-	*word = known_words[number];
-	return true;
 }

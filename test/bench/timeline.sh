@@ -18,7 +18,7 @@ sql -d timeline -o /dev/null -c "SELECT setseed(0.5)" -c "CREATE UNLOGGED TABLE 
 # cpu QUERY: milliseconds of the processor
 cpu() {
 	PGOPTIONS="-c log_executor_stats=on -c client_min_messages=log" sql -d timeline -o /dev/null -c "$1" 2>&1 |
-		awk -F'\t' '$1 == "!" && $2 ~ / s user, / { split($2, part, " "); print (part[1] + part[4]) * 1000 }'
+		awk -F'\t' '$1 == "!" && $2 ~ / elapsed$/ { split($2, part, " "); print (part[1] + part[4]) * 1000 }'
 }
 # per_second QUERY: millions of events a second
 per_second() { cpu "$1" | awk -v n="$events" '{ printf "%.1f\n", n / $1 / 1000 }'; }
