@@ -15,7 +15,7 @@
 #define CDP_TIMELINE_H
 
 #include "postgres.h"
-#include "base/time.h"
+#include "base/base.h"
 
 #define CDP_TIMELINE_VERSION 1
 

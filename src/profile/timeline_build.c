@@ -8,7 +8,6 @@
  */
 #include "postgres.h"
 
-#include "base/hash.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "profile/timeline.h"

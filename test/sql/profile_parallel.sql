@@ -15,7 +15,12 @@ CREATE EXTENSION cdp;
 CREATE TABLE tested (aggregate text, value text);
 INSERT INTO tested VALUES
 	('cdp.merge_traits(cdp.traits)', $$cdp.traits(jsonb_build_object('k' || n % 17, n % 101, 'l' || n % 5, repeat('x', n % 40), 'z', nullif(n % 3, 0)), '2026-01-01'::timestamptz + n % 977 * interval '1 minute', n % 5 - 2)$$),
-	('cdp.merge_consents(cdp.consent_state)', $$format('{"c%s":{"at":"2026-01-%s","value":%s}}', n % 7, 10 + n % 20, CASE n % 2 WHEN 0 THEN 'true' ELSE 'false' END)::cdp.consent_state$$);
+	('cdp.merge_consents(cdp.consent_state)', $$format('{"c%s":{"at":"2026-01-%s","value":%s}}', n % 7, 10 + n % 20, CASE n % 2 WHEN 0 THEN 'true' ELSE 'false' END)::cdp.consent_state$$),
+	('cdp.merge_timelines(cdp.timeline)', $$cdp.timeline('e' || n % 5, '2026-01-01'::timestamptz + n % 977 * interval '1 minute', NULL, CASE WHEN n % 3 > 0 THEN (n % 7)::text END)$$),
+	-- of several arguments: END closes the CASE that the first one is put into
+	('cdp.timeline_agg(text,timestamp with time zone)', $$'e' || n % 5 END, CASE WHEN n % 13 > 0 THEN '2026-01-01'::timestamptz + n % 977 * interval '1 minute'$$),
+	('cdp.timeline_agg(text,timestamp with time zone,jsonb)', $$'e' || n % 5 END, '2026-01-01'::timestamptz + n % 97 * interval '1 day', CASE WHEN n % 3 > 0 THEN jsonb_build_object('v', n % 5, 's', 'v' || n % 3)$$),
+	('cdp.timeline_agg(text,timestamp with time zone,jsonb,text)', $$'e' || n % 5 END, '2026-01-01'::timestamptz + n % 97 * interval '1 day', NULL, CASE WHEN n % 3 > 0 THEN (n % 7)::text$$);
 SELECT p.oid::regprocedure AS without_test FROM pg_aggregate a JOIN pg_proc p ON p.oid = a.aggfnoid WHERE p.pronamespace = 'cdp'::regnamespace AND NOT EXISTS (SELECT FROM tested WHERE aggregate = p.oid::regprocedure::text) ORDER BY 1;
 SELECT count(*) > 0 AS has_any, count(*) FILTER (WHERE p.proparallel <> 's') AS not_parallel_safe, count(*) FILTER (WHERE a.aggcombinefn = 0) AS without_combine,
 	count(*) FILTER (WHERE a.aggtranstype = 'internal'::regtype AND (a.aggserialfn = 0 OR a.aggdeserialfn = 0)) AS without_serial FROM pg_aggregate a JOIN pg_proc p ON p.oid = a.aggfnoid WHERE p.pronamespace = 'cdp'::regnamespace;
