@@ -24,25 +24,38 @@ BEGIN
 		RAISE EXCEPTION 'unknown phone region for source "%"', name USING ERRCODE = 'invalid_parameter_value',
 			HINT = 'Write a country''s two capital letters of ISO 3166, such as DE, or leave it null.';
 	END IF;
-	SELECT s.source_id, s.rank, s.phone_region INTO was FROM cdp.source s WHERE s.name = create_source.name;
-	reads_anew := was.source_id IS NOT NULL AND was.phone_region IS DISTINCT FROM create_source.phone_region;
+	INSERT INTO cdp.source (name, rank, corrects_clock, description, phone_region)
+	VALUES (create_source.name, create_source.rank, create_source.corrects_clock, create_source.description,
+		create_source.phone_region)
+	ON CONFLICT ON CONSTRAINT source_name_key DO NOTHING; -- a message may just be making it
+	IF FOUND THEN
+		RETURN;
+	END IF;
+	SELECT s.source_id, s.rank, s.phone_region INTO was FROM cdp.source s WHERE s.name = create_source.name FOR UPDATE;
+	reads_anew := was.phone_region IS DISTINCT FROM create_source.phone_region;
 	IF reads_anew OR was.rank <> create_source.rank THEN
 		PERFORM cdp.hold_rules();
-		SELECT array_agg(DISTINCT e.identifier_id) INTO touched FROM cdp.event e WHERE e.source_id = was.source_id AND e.identifier_id <> 0;
 	END IF;
 	IF reads_anew THEN
 		PERFORM cdp.remember_readings(NULL);
 	END IF;
-	INSERT INTO cdp.source AS s (name, rank, corrects_clock, description, phone_region)
-	VALUES (create_source.name, create_source.rank, create_source.corrects_clock, create_source.description,
-		create_source.phone_region)
-	ON CONFLICT ON CONSTRAINT source_name_key DO UPDATE SET rank = excluded.rank,
-		corrects_clock = excluded.corrects_clock, description = coalesce(excluded.description, s.description),
-		phone_region = excluded.phone_region;
+	UPDATE cdp.source s SET rank = create_source.rank, corrects_clock = create_source.corrects_clock,
+		description = coalesce(create_source.description, s.description), phone_region = create_source.phone_region
+	WHERE s.source_id = was.source_id;
 	IF reads_anew THEN
 		PERFORM cdp.read_again(NULL, 'rule');
 	END IF;
-	IF was.rank <> create_source.rank AND touched IS NOT NULL THEN
+	IF was.rank <> create_source.rank THEN
+		-- what its events say of people, and of the accounts they belong to
+		WITH strongest AS (
+			SELECT DISTINCT e.identifier_id AS id FROM cdp.event e WHERE e.source_id = was.source_id AND e.identifier_id <> 0
+		)
+		SELECT array_agg(x.id) INTO touched FROM (
+			SELECT s.id FROM strongest s
+			UNION SELECT l.identifier_b FROM strongest s JOIN cdp.link l ON l.identifier_a = s.id AND l.status = 'related'
+		) x;
+	END IF;
+	IF touched IS NOT NULL THEN
 		PERFORM cdp.reconsider(touched, 'rule', touched);
 	END IF;
 END

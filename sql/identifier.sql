@@ -149,12 +149,23 @@ AS $$
 DECLARE
 	was record;
 	reads_anew boolean;
+	ruling bigint;
+	wrong text;
 BEGIN
 	PERFORM cdp.require_init();
 	PERFORM cdp.hold_rules();
 	IF name IS NULL OR name !~ '^[a-z_][a-z0-9_]{0,62}$' THEN
 		RAISE EXCEPTION 'invalid name for a namespace' USING ERRCODE = 'invalid_name',
 			HINT = 'Use lower-case letters, digits and underscores, a letter first, at most 63.';
+	END IF;
+	wrong := CASE WHEN coalesce(kind, '') NOT IN ('person', 'contact', 'device') THEN 'kind'
+		WHEN coalesce(bridge, '') NOT IN ('unique', 'always', 'never') THEN 'bridge'
+		WHEN coalesce(normalizer, '') NOT IN ('none', 'lower', 'email', 'email_gmail', 'phone') THEN 'normalizer'
+		WHEN coalesce(entity, '') NOT IN ('person', 'account') THEN 'entity'
+		WHEN priority < 1 THEN 'priority' END;
+	IF wrong IS NOT NULL THEN
+		RAISE EXCEPTION 'invalid % of namespace "%"', wrong, name USING ERRCODE = 'check_violation',
+			HINT = 'kind is person, contact or device; bridge unique, always or never; normalizer none, lower, email, email_gmail or phone; entity person or account; priority at least 1.';
 	END IF;
 	IF max_per_profile < 1 THEN
 		RAISE EXCEPTION 'max_per_profile of namespace "%" must be at least 1', name
@@ -187,13 +198,22 @@ BEGIN
 	ON CONFLICT ON CONSTRAINT namespace_pkey DO UPDATE SET entity = excluded.entity, kind = excluded.kind,
 		priority = excluded.priority, max_per_profile = excluded.max_per_profile, bridge = excluded.bridge,
 		normalizer = excluded.normalizer, valid_pattern = excluded.valid_pattern, paths = excluded.paths;
+	-- what was ruled names identifiers in their normal form, the stronger first
+	SELECT r.ruling_id INTO ruling FROM cdp.ruling r JOIN cdp.namespace a ON a.name = cdp.namespace(r.a)
+	LEFT JOIN cdp.namespace b ON b.name = cdp.namespace(r.b)
+	WHERE r.undone_at IS NULL AND create_namespace.name IN (a.name, b.name) AND (r.a IS DISTINCT FROM cdp.normalize(r.a)
+		OR r.b IS DISTINCT FROM cdp.normalize(r.b) OR a.entity <> b.entity OR a.priority > b.priority) LIMIT 1;
+	IF FOUND THEN
+		RAISE EXCEPTION 'ruling % would not hold for the same identifiers any more', ruling USING ERRCODE = 'dependent_objects_still_exist',
+			HINT = format('Another normal form or order of strength changes what it names. Undo it first: SELECT cdp.undo(%s), and rule again afterwards.', ruling);
+	END IF;
 	IF reads_anew THEN
 		PERFORM cdp.read_again(NULL, 'rule');
 	END IF;
 	PERFORM cdp.judge_again(to_jsonb(was));
 END
 $$;
-COMMENT ON FUNCTION cdp.create_namespace(text, text, integer, integer, text, text, text, text[], text) IS 'Make or replace a namespace. kind: person, contact or device; priority: 1 is the strongest, each of an entity its own (default: after the last); max_per_profile: null for no limit; bridge: unique, always or never (devices); normalizer: none, lower, email, email_gmail or phone; paths: where in a message it stands, such as {identify:traits.email,context.traits.email}. Applies to the past in the same transaction, as if it had always been so; cdp.simulate() shows beforehand what it would do. Waits for running ingestion and holds it up meanwhile. Errors 42602, 22023, 23505, 23514, 2201B';
+COMMENT ON FUNCTION cdp.create_namespace(text, text, integer, integer, text, text, text, text[], text) IS 'Make or replace a namespace. kind: person, contact or device; priority: 1 is the strongest, each of an entity its own (default: after the last); max_per_profile: null for no limit; bridge: unique, always or never (devices); normalizer: none, lower, email, email_gmail or phone; paths: where in a message it stands, such as {identify:traits.email,context.traits.email}. Applies to the past in the same transaction, as if it had always been so; cdp.simulate() shows beforehand what it would do. Waits for running ingestion and holds it up meanwhile. Errors 42602, 22023, 23505, 23514, 2201B, 2BP01 when a ruling names identifiers whose normal form or order of strength changes';
 
 CREATE FUNCTION cdp.drop_namespace(name text) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -229,6 +249,7 @@ LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
+	ruling bigint;
 	touched bigint[];
 BEGIN
 	PERFORM cdp.require_init();
@@ -257,10 +278,16 @@ BEGIN
 	SELECT block_value.namespace, block_value.value, block_value.is_pattern
 	WHERE NOT EXISTS (SELECT FROM cdp.blocked_value b WHERE b.namespace IS NOT DISTINCT FROM block_value.namespace
 		AND b.value = block_value.value AND b.is_pattern = block_value.is_pattern AND NOT b.is_exact);
+	SELECT r.ruling_id INTO ruling FROM cdp.ruling r WHERE r.undone_at IS NULL AND r.kind <> 'deny' AND r.b IS NOT NULL
+		AND (cdp.is_blocked(r.a) OR cdp.is_blocked(r.b)) LIMIT 1;
+	IF FOUND THEN
+		RAISE EXCEPTION 'ruling % names a value that would be blocked', ruling USING ERRCODE = 'dependent_objects_still_exist',
+			HINT = format('Undo it first: SELECT cdp.undo(%s).', ruling);
+	END IF;
 	PERFORM cdp.read_again(touched, 'rule');
 END
 $$;
-COMMENT ON FUNCTION cdp.block_value(text, text, boolean) IS 'Keep a value, or what matches a regular expression, out of the graph, in the past too; namespace null: in all of them. It stays in the events. Errors 22023, 42704, 2201B';
+COMMENT ON FUNCTION cdp.block_value(text, text, boolean) IS 'Keep a value, or what matches a regular expression, out of the graph, in the past too; namespace null: in all of them. It stays in the events. Errors 22023, 42704, 2201B, 2BP01 when a pin or a retracted link names it';
 
 CREATE FUNCTION cdp.unblock_value(value text, namespace text DEFAULT NULL, is_pattern boolean DEFAULT false) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -283,9 +310,9 @@ END
 $$;
 COMMENT ON FUNCTION cdp.unblock_value(text, text, boolean) IS 'Take back cdp.block_value(), called with the same arguments: the value enters the graph again, in the past too. Reads the whole log. Error 42704';
 
-CREATE FUNCTION cdp.hold_rules() RETURNS void
+CREATE FUNCTION cdp.hold_rules(is_alone boolean DEFAULT true) RETURNS void
 AS 'MODULE_PATHNAME', 'cdp_hold_rules' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
-COMMENT ON FUNCTION cdp.hold_rules() IS 'Wait until nobody processes messages, and let nobody do so until the end of the transaction: for who changes what messages mean';
+COMMENT ON FUNCTION cdp.hold_rules(boolean) IS 'Hold what messages mean as it is until the end of the transaction, beside others who do; is_alone: wait until nobody processes messages, and let nobody do so, for who changes it. Errors 25000 when alone in an isolation level above READ COMMITTED, 42501';
 
 CREATE FUNCTION cdp.rules_changed() RETURNS trigger
 AS 'MODULE_PATHNAME', 'cdp_rules_changed' LANGUAGE C VOLATILE PARALLEL UNSAFE;

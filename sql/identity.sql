@@ -80,33 +80,88 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	wanted cdp.identifier;
+	before record;
 	known bigint;
 	minted bigint;
 	result bigint[] := '{}';
 BEGIN
 	-- in one order, so that two sessions never wait for each other
 	FOR wanted IN SELECT DISTINCT i FROM unnest(identifiers) i ORDER BY i LOOP
+		DELETE FROM cdp.forgotten f WHERE f.namespace = cdp.namespace(wanted) AND f.value = cdp.value(wanted)
+		RETURNING f.identifier_id, f.profile_ids INTO before;
 		LOOP
-			SELECT i.identifier_id INTO known FROM cdp.identity i
+			SELECT i.identifier_id, i.profile_id INTO known, minted FROM cdp.identity i
 			WHERE i.namespace = cdp.namespace(wanted) AND i.value = cdp.value(wanted);
 			EXIT WHEN FOUND;
-			minted := nextval('cdp.profile_id_seq');
-			INSERT INTO cdp.identity (namespace, value, profile_id, event_count)
-			VALUES (cdp.namespace(wanted), cdp.value(wanted), minted, 0) ON CONFLICT DO NOTHING RETURNING identifier_id INTO known;
+			minted := coalesce(before.profile_ids[1], nextval('cdp.profile_id_seq'));
+			INSERT INTO cdp.identity (identifier_id, namespace, value, profile_id, event_count)
+			VALUES (coalesce(before.identifier_id, nextval(pg_get_serial_sequence('cdp.identity', 'identifier_id'))),
+				cdp.namespace(wanted), cdp.value(wanted), minted, 0) ON CONFLICT DO NOTHING RETURNING identifier_id INTO known;
 			IF FOUND THEN
-				INSERT INTO cdp.profile (profile_id, entity, component_id, identifier_id)
-				SELECT minted, n.entity, minted, known FROM cdp.namespace n WHERE n.name = cdp.namespace(wanted);
+				INSERT INTO cdp.profile AS p (profile_id, entity, component_id, identifier_id)
+				SELECT minted, n.entity, minted, known FROM cdp.namespace n WHERE n.name = cdp.namespace(wanted)
+				ON CONFLICT (profile_id) DO NOTHING;
 				INSERT INTO cdp.identity_change (identifier_id, to_profile_id, cause, changed_at)
 				VALUES (known, minted, make_identifiers.cause, clock_timestamp());
 				EXIT;
 			END IF;
 		END LOOP;
+		-- it gets the profile ids back that were minted for it
+		UPDATE cdp.profile p SET identifier_id = known,
+			component_id = CASE WHEN p.merged_into = 0 THEN coalesce((SELECT o.component_id FROM cdp.profile o
+				WHERE o.profile_id = minted AND o.merged_into IS DISTINCT FROM 0), minted) ELSE p.component_id END,
+			merged_into = CASE WHEN p.merged_into = 0 AND p.profile_id <> minted THEN minted WHEN p.merged_into <> 0 THEN p.merged_into END
+		WHERE p.profile_id = ANY (before.profile_ids);
 		result := result || known;
 	END LOOP;
 	RETURN result;
 END
 $$;
-COMMENT ON FUNCTION cdp.make_identifiers(cdp.identifier[], text) IS 'The ids of identifiers, normalised already, in their order; those that were never seen are made, each with a profile of its own';
+COMMENT ON FUNCTION cdp.make_identifiers(cdp.identifier[], text) IS 'The ids of identifiers, normalised already, in their order; those that were never seen are made, each with a profile of its own; those that were forgotten come back with the ids they had';
+
+CREATE FUNCTION cdp.forget_identifiers(identifier_ids bigint[], profile_ids bigint[], minted_for bigint[]) RETURNS void
+LANGUAGE sql VOLATILE STRICT PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	WITH gone AS (
+		DELETE FROM cdp.identity i WHERE i.identifier_id = ANY (identifier_ids) RETURNING i.identifier_id, i.namespace, i.value
+	)
+	INSERT INTO cdp.forgotten (namespace, value, identifier_id, profile_ids)
+	SELECT g.namespace, g.value, g.identifier_id, array_agg(m.profile_id ORDER BY m.profile_id)
+		FILTER (WHERE m.profile_id IS NOT NULL AND NOT EXISTS (SELECT FROM cdp.forgotten f WHERE m.profile_id = ANY (f.profile_ids)))
+	FROM gone g LEFT JOIN unnest(profile_ids, minted_for) AS m (profile_id, identifier_id) USING (identifier_id)
+	GROUP BY g.namespace, g.value, g.identifier_id
+	ON CONFLICT (namespace, value) DO UPDATE SET identifier_id = excluded.identifier_id,
+		profile_ids = forgotten.profile_ids || excluded.profile_ids
+$$;
+COMMENT ON FUNCTION cdp.forget_identifiers(bigint[], bigint[], bigint[]) IS 'Take identifiers out that nothing mentions any more; cdp.forgotten keeps their ids, and which of some profile ids were minted for them, for the undoing of what took them out';
+
+CREATE FUNCTION cdp.hold_people(identifier_ids bigint[]) RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan -- as cdp.process()
+AS $$
+DECLARE
+	components bigint[];
+BEGIN
+	FOR try IN 1 .. 10 LOOP
+		BEGIN
+			SELECT array_agg(DISTINCT p.component_id) INTO components FROM cdp.identity i JOIN cdp.profile p USING (profile_id)
+			WHERE i.identifier_id = ANY (identifier_ids);
+			PERFORM FROM cdp.profile p WHERE p.component_id = ANY (components) ORDER BY p.profile_id FOR NO KEY UPDATE;
+			IF NOT EXISTS (SELECT FROM cdp.identity i JOIN cdp.profile p USING (profile_id)
+					WHERE i.identifier_id = ANY (identifier_ids) AND p.component_id <> ALL (components)) THEN
+				RETURN;
+			END IF;
+			RAISE deadlock_detected; -- they moved: take back what was locked, and again
+		EXCEPTION WHEN deadlock_detected THEN
+			IF try = 10 THEN
+				RAISE;
+			END IF;
+		END;
+	END LOOP;
+END
+$$;
+COMMENT ON FUNCTION cdp.hold_people(bigint[]) IS 'Lock the components of some identifiers, in the order that all keep, before anything of theirs is changed. Error 40P01 when another transaction stands in the way again and again';
 
 CREATE FUNCTION cdp.require_reason(reason text) RETURNS void
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
@@ -129,6 +184,10 @@ DECLARE
 	ends cdp.identifier[];
 	entities text[];
 BEGIN
+	IF a IS NULL OR b IS NULL THEN
+		RAISE EXCEPTION 'an identifier must not be null' USING ERRCODE = 'null_value_not_allowed',
+			HINT = 'Write namespace:value, such as email:ada@example.com.';
+	END IF;
 	IF cdp.is_blocked(a) OR cdp.is_blocked(b) THEN
 		RAISE EXCEPTION 'a blocked value cannot be ruled on' USING ERRCODE = 'invalid_parameter_value',
 			HINT = 'Blocked values are nobody''s; see cdp.is_blocked().';
@@ -147,7 +206,13 @@ BEGIN
 	RETURN ends;
 END
 $$;
-COMMENT ON FUNCTION cdp.order_ends(cdp.identifier, cdp.identifier) IS 'Two different identifiers of one entity, normalised, the stronger first. Errors 22023, 42704';
+COMMENT ON FUNCTION cdp.order_ends(cdp.identifier, cdp.identifier) IS 'Two different identifiers of one entity, normalised, the stronger first. Errors 22004, 22023, 42704';
+
+CREATE FUNCTION cdp.lock_components(identifier_ids bigint[]) RETURNS void
+AS 'MODULE_PATHNAME', 'cdp_lock_components' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan SET jit = off -- as cdp.process()
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off;
+COMMENT ON FUNCTION cdp.lock_components(bigint[]) IS 'Lock all that is linked with some identifiers, as whoever processes a message about them does, until the end of the transaction; before anything of it is changed by hand';
 
 CREATE FUNCTION cdp.rule(kind text, a cdp.identifier, b cdp.identifier, reason text) RETURNS bigint
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -162,13 +227,14 @@ DECLARE
 BEGIN
 	PERFORM cdp.require_init();
 	PERFORM cdp.require_reason(reason);
+	-- one ruling at a time: each is checked against the others
+	LOCK TABLE cdp.ruling IN SHARE ROW EXCLUSIVE MODE;
+	PERFORM cdp.hold_rules(is_alone => false);
 	ends := cdp.order_ends(a, b);
 	-- who is not known yet has no profile that could be locked: somebody may just be seeing both
 	IF (SELECT count(*) FROM unnest(ends) e JOIN cdp.identity i ON i.namespace = cdp.namespace(e) AND i.value = cdp.value(e)) < 2 THEN
 		PERFORM cdp.hold_rules();
 	END IF;
-	-- one ruling at a time: each is checked against the others
-	LOCK TABLE cdp.ruling IN SHARE ROW EXCLUSIVE MODE;
 	SELECT r.* INTO other FROM cdp.ruling r WHERE r.a = ends[1] AND r.b = ends[2] AND r.undone_at IS NULL
 		AND (r.kind = rule.kind OR 'pin' IN (r.kind, rule.kind)) ORDER BY r.kind = rule.kind DESC LIMIT 1;
 	IF other.kind = rule.kind THEN
@@ -183,6 +249,8 @@ BEGIN
 	INSERT INTO cdp.ruling (kind, a, b, reason) VALUES (rule.kind, ends[1], ends[2], rule.reason) RETURNING ruling_id INTO ruled;
 	SELECT array_agg(i.identifier_id ORDER BY e.ord) INTO ids FROM unnest(ends) WITH ORDINALITY e (id, ord)
 	JOIN cdp.identity i ON i.namespace = cdp.namespace(e.id) AND i.value = cdp.value(e.id);
+	PERFORM cdp.hold_people(ids);
+	PERFORM cdp.lock_components(ids);
 	IF kind = 'pin' THEN
 		INSERT INTO cdp.link (identifier_a, identifier_b, event_count) VALUES (ids[1], ids[2], 0) ON CONFLICT DO NOTHING;
 	ELSIF kind = 'retract' THEN
@@ -239,9 +307,19 @@ DECLARE
 BEGIN
 	PERFORM cdp.require_init();
 	PERFORM cdp.require_reason(reason);
+	IF identifier IS NULL THEN
+		RAISE EXCEPTION 'an identifier must not be null' USING ERRCODE = 'null_value_not_allowed',
+			HINT = 'Write namespace:value, such as email:ada@example.com.';
+	END IF;
+	-- the reason forgotten, and a link would take all of an identifier with it
+	IF reason !~ '\s' AND EXISTS (SELECT FROM cdp.namespace n WHERE n.name = split_part(reason, ':', 1)) THEN
+		RAISE EXCEPTION 'the reason is an identifier' USING ERRCODE = 'invalid_parameter_value',
+			HINT = 'To retract the link between two identifiers: SELECT cdp.retract(a, b, reason).';
+	END IF;
+	-- first the rulings, then the rules, then people: everywhere in this order
+	LOCK TABLE cdp.ruling IN SHARE ROW EXCLUSIVE MODE;
 	PERFORM cdp.hold_rules();
 	normal := cdp.normalize(identifier);
-	LOCK TABLE cdp.ruling IN SHARE ROW EXCLUSIVE MODE;
 	SELECT r.ruling_id INTO other FROM cdp.ruling r
 	WHERE r.kind = 'retract' AND r.a = normal AND r.b IS NULL AND r.undone_at IS NULL;
 	IF FOUND THEN
@@ -267,7 +345,7 @@ BEGIN
 	RETURN ruled;
 END
 $$;
-COMMENT ON FUNCTION cdp.retract(cdp.identifier, text) IS 'Retract an identifier: resolve as if no event had ever mentioned it, in the past and from now on; it stays in the events. Returns the ruling''s id, for cdp.undo(). Errors 22004, 23514 when it is pinned, 42704 when nobody was ever known by it';
+COMMENT ON FUNCTION cdp.retract(cdp.identifier, text) IS 'Retract an identifier: resolve as if no event had ever mentioned it, in the past and from now on; it stays in the events. Returns the ruling''s id, for cdp.undo(). Errors 22004, 22023, 23514 when it is pinned, 42704 when nobody was ever known by it';
 
 CREATE FUNCTION cdp.find_events(message_id text, source text) RETURNS TABLE (event_table oid, event_ctid tid, source_id integer)
 LANGUAGE plpgsql STABLE PARALLEL UNSAFE ROWS 1
@@ -301,9 +379,11 @@ BEGIN
 	PERFORM cdp.require_init();
 	PERFORM cdp.require_reason(reason);
 	IF message_id IS NULL THEN
-		RAISE EXCEPTION 'message_id must not be null' USING ERRCODE = 'null_value_not_allowed';
+		RAISE EXCEPTION 'message_id must not be null' USING ERRCODE = 'null_value_not_allowed',
+			HINT = 'See the view cdp.events.';
 	END IF;
 	LOCK TABLE cdp.ruling IN SHARE ROW EXCLUSIVE MODE;
+	PERFORM cdp.hold_rules(is_alone => false);
 	SELECT r.ruling_id INTO ruled FROM cdp.retracted t JOIN cdp.ruling r USING (ruling_id) JOIN cdp.source s USING (source_id)
 	WHERE t.message_id = retract.message_id AND (retract.source IS NULL OR s.name = retract.source) LIMIT 1;
 	IF FOUND THEN
@@ -325,17 +405,22 @@ BEGIN
 		INSERT INTO cdp.retracted (ruling_id, occurred_at, received_at, source_id, type, name, message_id, message)
 		SELECT ruled, t.occurred_at, t.received_at, t.source_id, t.type, t.name, t.message_id, t.message FROM taken t;
 	END LOOP;
-	IF n = 0 THEN
+	-- what is written as cdp.pin() takes it, without a type, comes here too
+	IF n = 0 AND EXISTS (SELECT FROM cdp.namespace x WHERE x.name = split_part(message_id, ':', 1)) THEN
+		RETURN CASE WHEN source IS NULL THEN cdp.retract(message_id::cdp.identifier, reason)
+			ELSE cdp.rule('retract', message_id::cdp.identifier, reason::cdp.identifier, source) END;
+	ELSIF n = 0 THEN
 		RAISE EXCEPTION 'there is no event of that message id' USING ERRCODE = 'undefined_object',
-			HINT = 'See the view cdp.events; an identifier is given as a value of type cdp.identifier: cdp.retract(''email:a@b.example''::cdp.identifier, reason).';
+			HINT = 'See the view cdp.events. An identifier is written namespace:value.';
 	END IF;
 	IF ids IS NOT NULL THEN
+		PERFORM cdp.hold_people(ids);
 		PERFORM cdp.reconsider(ids, 'ruling', ids);
 	END IF;
 	RETURN ruled;
 END
 $$;
-COMMENT ON FUNCTION cdp.retract(text, text, text) IS 'Retract a message: take its event out of the log, as if it had never come; it is kept in cdp.retracted, and a repeat of it is still a duplicate. source: only needed when several sent a message of that id. Returns the ruling''s id, for cdp.undo(). Errors 22004, 42704, 42P08';
+COMMENT ON FUNCTION cdp.retract(text, text, text) IS 'Retract a message: take its event out of the log, as if it had never come; it is kept in cdp.retracted, and a repeat of it is still a duplicate. source: only needed when several sent a message of that id. Where there is no such message and the text is an identifier, namespace:value, that identifier is retracted, or with two of them and a reason their link. Returns the ruling''s id, for cdp.undo(). Errors 22004, 42704, 42P08';
 
 CREATE FUNCTION cdp.undo(ruling_id bigint) RETURNS void
 LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
@@ -346,8 +431,8 @@ DECLARE
 	ids bigint[];
 BEGIN
 	PERFORM cdp.require_init();
-	PERFORM cdp.hold_rules() FROM cdp.ruling r WHERE r.ruling_id = undo.ruling_id AND r.kind = 'retract';
 	LOCK TABLE cdp.ruling IN SHARE ROW EXCLUSIVE MODE;
+	PERFORM cdp.hold_rules(is_alone => r.kind = 'retract') FROM cdp.ruling r WHERE r.ruling_id = undo.ruling_id;
 	SELECT r.* INTO ruled FROM cdp.ruling r WHERE r.ruling_id = undo.ruling_id;
 	IF NOT FOUND OR ruled.undone_at IS NOT NULL THEN
 		RAISE EXCEPTION 'ruling % does not exist or is undone already', ruling_id USING ERRCODE = 'undefined_object',
@@ -368,6 +453,8 @@ BEGIN
 	IF ids IS NULL THEN
 		RETURN;
 	END IF;
+	PERFORM cdp.hold_people(ids);
+	PERFORM cdp.lock_components(ids);
 	IF ruled.kind <> 'deny' THEN
 		DELETE FROM cdp.link l WHERE l.identifier_a = ids[1] AND l.identifier_b = ids[2] AND l.event_count = 0;
 		UPDATE cdp.link l SET status = 'accepted' WHERE l.identifier_a = ids[1] AND l.identifier_b = ids[2] AND l.status = 'retracted';
@@ -461,7 +548,8 @@ BEGIN
 	PERFORM cdp.make_identifiers(ARRAY (
 		SELECT DISTINCT cdp.identifier(m.namespace, m.value) FROM pg_temp.cdp_rereading r
 		CROSS JOIN LATERAL (SELECT * FROM cdp.mention x WHERE x.event_table = r.event_table AND x.event_ctid = r.event_ctid OFFSET 0) m
-		WHERE m.identifier_id IS NULL), cause);
+		WHERE m.identifier_id IS NULL
+			OR EXISTS (SELECT FROM cdp.forgotten f WHERE f.namespace = m.namespace AND f.value = m.value)), cause);
 	DROP TABLE IF EXISTS pg_temp.cdp_reread;
 	CREATE TEMPORARY TABLE cdp_reread ON COMMIT DROP AS
 		SELECT r.event_table, r.event_ctid, r.ids, array_agg(m.identifier_id ORDER BY m.ord) FILTER (WHERE m.ord IS NOT NULL) AS now
@@ -537,7 +625,8 @@ BEGIN
 	GROUP BY d.linked_id, d.identifier_id, d.is_related
 	ON CONFLICT (identifier_a, identifier_b) DO UPDATE SET first_seen_at = excluded.first_seen_at,
 		last_seen_at = excluded.last_seen_at, event_count = excluded.event_count,
-		status = CASE WHEN 'related' IN (l.status, excluded.status) THEN excluded.status ELSE l.status END;
+		status = CASE WHEN 'related' IN (l.status, excluded.status) THEN excluded.status ELSE l.status END,
+		reason = CASE WHEN excluded.status <> 'related' THEN l.reason END;
 	SELECT array_agg(DISTINCT x.id) INTO touched FROM (
 		SELECT unnest(touched) AS id
 		UNION ALL SELECT l.identifier_b FROM cdp.link l WHERE l.identifier_a = ANY (identifier_ids)
@@ -562,7 +651,7 @@ COMMENT ON FUNCTION cdp.rederive_links(bigint[]) IS 'Derive from the log again: 
 
 CREATE FUNCTION cdp.connected_components(query text) RETURNS TABLE (node bigint, component bigint)
 AS 'MODULE_PATHNAME', 'cdp_connected_components' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1000000 COST 1000000;
-COMMENT ON FUNCTION cdp.connected_components(text) IS 'What belongs together, on any query; needs no cdp.init(). The query yields the two ends of each edge, integers; a null end makes a node that stands alone. Returns each node once with the first node seen of its component. Streams the query; takes about 25 bytes a node. Errors 22004, 42601, 42804, 54000';
+COMMENT ON FUNCTION cdp.connected_components(text) IS 'What belongs together, on any query; needs no cdp.init(). The query yields the two ends of each edge, integers; a null end makes a node that stands alone. Returns each node once with the first node seen of its component. Streams the query; takes 24 to 48 bytes a node. Errors 22004, 42601, 42804, 54000';
 
 CREATE FUNCTION cdp.connected_components(query text, node_type anyelement)
 RETURNS TABLE (node anyelement, component anyelement)
@@ -666,7 +755,7 @@ BEGIN
 	CREATE INDEX IF NOT EXISTS profile_component_id_idx ON cdp.profile (component_id);
 	COMMENT ON TABLE cdp.profile IS 'A row for every profile id ever given out';
 	COMMENT ON COLUMN cdp.profile.component_id IS 'The smallest profile id of all that links connect, accepted or rejected; what is resolved and locked together';
-	COMMENT ON COLUMN cdp.profile.is_disputed IS 'Whether in its component the order of links matters: a link was rejected or is redundant, or a device may not bridge';
+	COMMENT ON COLUMN cdp.profile.is_disputed IS 'Whether in its component the order of links matters for who is who: a link was rejected, a device may not bridge, or a denial concerns it';
 	COMMENT ON COLUMN cdp.profile.identifier_id IS 'The identifier this id was minted for, which it follows; where that one was retracted, the strongest that was one person with it; null: nobody is left';
 	CREATE INDEX IF NOT EXISTS profile_frozen_idx ON cdp.profile (component_id) WHERE is_frozen;
 	COMMENT ON COLUMN cdp.profile.is_frozen IS 'Whether its component has more links than cdp.identity_max_component and keeps its people as they are';
@@ -717,6 +806,16 @@ BEGIN
 	COMMENT ON TABLE cdp.identity_change IS 'Every move of an identifier from one profile to another, in transaction time; append-only';
 	COMMENT ON COLUMN cdp.identity_change.from_profile_id IS 'Null: it was new';
 	COMMENT ON COLUMN cdp.identity_change.to_profile_id IS 'Null: it was retracted';
+
+	CREATE TABLE IF NOT EXISTS cdp.forgotten (
+		namespace text COLLATE "C" NOT NULL,
+		value text COLLATE "C" NOT NULL,
+		identifier_id bigint NOT NULL,
+		profile_ids bigint[],
+		CONSTRAINT forgotten_pkey PRIMARY KEY (namespace, value)
+	);
+	COMMENT ON TABLE cdp.forgotten IS 'Identifiers that a retraction or a change of rules left without any event, with the ids they get back when that is undone';
+	COMMENT ON COLUMN cdp.forgotten.profile_ids IS 'The profile ids that were minted for it; meanwhile they are those of whom it was one person with, or nobody''s';
 
 	-- Only of contested devices; no longer than their events are kept.
 	CREATE TABLE IF NOT EXISTS cdp.sign_in (

@@ -46,6 +46,8 @@ LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
+	members CONSTANT jsonb := '{"namespace": ["name", "entity", "kind", "priority", "max_per_profile", "bridge", "normalizer", "valid_pattern", "paths"],
+		"block_value": ["value", "namespace", "is_pattern"], "unblock_value": ["value", "namespace", "is_pattern"], "retract": ["message_id", "source"]}';
 	action text;
 	value jsonb;
 	n record;
@@ -55,6 +57,10 @@ BEGIN
 	IF jsonb_typeof(change) = 'object' THEN
 		SELECT k, change -> k INTO action, value FROM jsonb_object_keys(change - 'reason') k
 		WHERE (SELECT count(*) FROM jsonb_object_keys(change - 'reason')) = 1;
+	END IF;
+	IF jsonb_typeof(value) = 'object' AND EXISTS (SELECT FROM jsonb_object_keys(value) k WHERE NOT coalesce(members -> action ? k, true)) THEN
+		RAISE EXCEPTION 'unknown member in a change of %', action USING ERRCODE = 'invalid_parameter_value',
+			HINT = format('It takes %s.', (SELECT string_agg(m, ', ') FROM jsonb_array_elements_text(members -> action) m));
 	END IF;
 	CASE
 	WHEN action = 'namespace' AND value ->> 'name' IS NOT NULL THEN
@@ -97,6 +103,7 @@ DECLARE
 BEGIN
 	PERFORM cdp.require_init();
 	-- nobody else moves anything meanwhile, so what has changed since is what the changes did
+	LOCK TABLE cdp.ruling IN SHARE ROW EXCLUSIVE MODE;
 	PERFORM cdp.hold_rules();
 	started := clock_timestamp();
 	DROP TABLE IF EXISTS pg_temp.cdp_membership_before;
@@ -110,7 +117,14 @@ BEGIN
 		NULL; -- everything is taken back, but the variable
 	END;
 	DROP TABLE pg_temp.cdp_membership_before;
-	RETURN QUERY SELECT o.what, o.count, o.detail FROM jsonb_to_recordset(outcome) AS o (what text, count bigint, detail jsonb);
+	-- whoever would be gone is there again, and has a name
+	RETURN QUERY SELECT o.what, o.count, CASE WHEN o.detail ? 'gone' THEN o.detail - 'gone' || jsonb_build_object('loses', (
+			SELECT jsonb_agg(n.name ORDER BY n.name) FROM (
+				SELECT jsonb_array_elements_text(o.detail -> 'loses') AS name
+				UNION ALL SELECT i.namespace || ':' || i.value FROM jsonb_array_elements_text(o.detail -> 'gone') g (id)
+				JOIN cdp.identity i ON i.identifier_id = g.id::bigint
+			) n)) ELSE o.detail END
+	FROM jsonb_to_recordset(outcome) AS o (what text, count bigint, detail jsonb);
 END
 $$;
 COMMENT ON FUNCTION cdp.simulate(jsonb) IS 'What changes of rules and rulings (one or an array, see cdp.apply_change()) would do to the data as they are: how many identifiers would move, be new or gone, how many profiles would merge, split or be removed, entries into and exits from each segment, and the ten profiles most affected with the identifiers they would gain and lose. Nothing is changed. Ingestion waits meanwhile. Errors as of the changes';
@@ -132,10 +146,11 @@ BEGIN
 		WHERE x.was IS DISTINCT FROM x.now
 	), affected AS (
 		SELECT y.profile_id, count(*) AS n, jsonb_agg(y.identifier ORDER BY y.identifier) FILTER (WHERE y.gains) AS gains,
-			jsonb_agg(y.identifier ORDER BY y.identifier) FILTER (WHERE NOT y.gains) AS loses
+			jsonb_agg(y.identifier ORDER BY y.identifier) FILTER (WHERE NOT y.gains AND y.identifier IS NOT NULL) AS loses,
+			jsonb_agg(y.identifier_id) FILTER (WHERE y.identifier IS NULL) AS gone
 		FROM (
-			SELECT m.was AS profile_id, coalesce(m.identifier, 'one that would be gone') AS identifier, false AS gains FROM moved m
-			UNION ALL SELECT m.now, m.identifier, true FROM moved m
+			SELECT m.was AS profile_id, m.identifier_id, m.identifier, false AS gains FROM moved m
+			UNION ALL SELECT m.now, m.identifier_id, m.identifier, true FROM moved m
 		) y
 		WHERE y.profile_id IS NOT NULL GROUP BY y.profile_id ORDER BY count(*) DESC, y.profile_id LIMIT 10
 	)
@@ -150,10 +165,10 @@ BEGIN
 	FROM pg_temp.cdp_membership_before b FULL JOIN cdp.membership m USING (profile_id, segment)
 	WHERE b.profile_id IS NULL OR m.profile_id IS NULL GROUP BY b.profile_id IS NULL, segment
 	UNION ALL
-	SELECT 'profile', a.n, jsonb_strip_nulls(jsonb_build_object('profile_id', a.profile_id, 'gains', a.gains, 'loses', a.loses)) FROM affected a;
+	SELECT 'profile', a.n, jsonb_strip_nulls(jsonb_build_object('profile_id', a.profile_id, 'gains', a.gains, 'loses', a.loses, 'gone', a.gone)) FROM affected a;
 END
 $$;
-COMMENT ON FUNCTION cdp.difference_since(timestamptz) IS 'What became of people since an instant, in this transaction, as cdp.simulate() returns it';
+COMMENT ON FUNCTION cdp.difference_since(timestamptz) IS 'What became of people since an instant, in this transaction, as cdp.simulate() returns it, but for those that are gone: gone has their numbers';
 
 CREATE FUNCTION cdp.maintain() RETURNS TABLE (task text, done bigint)
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -226,9 +241,9 @@ BEGIN
 
 	DROP TABLE IF EXISTS pg_temp.cdp_place;
 	CREATE TEMPORARY TABLE cdp_place ON COMMIT DROP AS
-		SELECT i.identifier_id, i.profile_id, r.cluster, r.component, r.is_disputed,
+		SELECT i.identifier_id, i.profile_id, n.entity, r.cluster, r.component, r.is_disputed,
 			min(i.profile_id) OVER (PARTITION BY r.component) AS component_id, r.is_contested = i.is_contested AS is_right
-		FROM cdp.resolve_all() r FULL JOIN cdp.identity i USING (identifier_id);
+		FROM cdp.resolve_all() r FULL JOIN cdp.identity i USING (identifier_id) LEFT JOIN cdp.namespace n ON n.name = i.namespace;
 
 	part := 'people';
 	SELECT count(*), count(*) FILTER (WHERE d.n_profiles <> 1 OR d.n_clusters <> 1 OR d.is_right IS NOT TRUE) INTO checked, differences
@@ -240,8 +255,8 @@ BEGIN
 
 	-- a profile id lives, or redirects, by where the identifier is for which it was minted
 	part := 'profile ids';
-	SELECT count(*), count(*) FILTER (WHERE (p.component_id, p.is_disputed, coalesce(p.merged_into, p.profile_id))
-		IS DISTINCT FROM (CASE WHEN p.is_frozen THEN p.component_id ELSE x.component_id END, x.is_disputed, x.profile_id)) INTO checked, differences
+	SELECT count(*), count(*) FILTER (WHERE (p.entity, p.component_id, p.is_disputed, coalesce(p.merged_into, p.profile_id))
+		IS DISTINCT FROM (x.entity, CASE WHEN p.is_frozen THEN p.component_id ELSE x.component_id END, x.is_disputed, x.profile_id)) INTO checked, differences
 	FROM cdp.profile p LEFT JOIN pg_temp.cdp_place x USING (identifier_id)
 	WHERE p.identifier_id IS NOT NULL OR p.merged_into <> 0;
 	RETURN NEXT;

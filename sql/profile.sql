@@ -45,6 +45,124 @@ CREATE AGGREGATE cdp.merge_traits(cdp.traits) (
 );
 COMMENT ON AGGREGATE cdp.merge_traits(cdp.traits) IS 'Many traits as one, in any order; null of nothing';
 
+-- aggregates for any table
+
+CREATE FUNCTION cdp.merge_traits_step(state cdp.traits, object jsonb, at timestamptz) RETURNS cdp.traits
+AS 'MODULE_PATHNAME', 'cdp_traits_step' LANGUAGE C IMMUTABLE PARALLEL SAFE;
+COMMENT ON FUNCTION cdp.merge_traits_step(cdp.traits, jsonb, timestamptz) IS 'Support of cdp.merge_traits(jsonb, timestamptz)';
+CREATE FUNCTION cdp.merge_traits_step(state cdp.traits, object jsonb, at timestamptz, rank integer) RETURNS cdp.traits
+AS 'MODULE_PATHNAME', 'cdp_traits_step' LANGUAGE C IMMUTABLE PARALLEL SAFE;
+COMMENT ON FUNCTION cdp.merge_traits_step(cdp.traits, jsonb, timestamptz, integer) IS 'Support of cdp.merge_traits(jsonb, timestamptz, integer)';
+CREATE AGGREGATE cdp.merge_traits(object jsonb, at timestamptz) (
+	SFUNC = cdp.merge_traits_step, STYPE = cdp.traits, COMBINEFUNC = cdp.merge, PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE cdp.merge_traits(jsonb, timestamptz) IS 'JSON objects as one: of each name the latest value, then the larger bytewise, in any order; null of nothing. An object without a time is the oldest. Errors 22023, 22008, 22003';
+CREATE AGGREGATE cdp.merge_traits(object jsonb, at timestamptz, rank integer) (
+	SFUNC = cdp.merge_traits_step, STYPE = cdp.traits, COMBINEFUNC = cdp.merge, PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE cdp.merge_traits(jsonb, timestamptz, integer) IS 'JSON objects as one: of each name the latest value, then that of the highest rank, then the larger bytewise, in any order; null of nothing. An object without a time is the oldest. Errors 22023, 22008, 22003';
+
+CREATE TYPE cdp.candidates;
+COMMENT ON TYPE cdp.candidates IS 'The state of the aggregates that choose one value of many: values of one type with count, time and rank. Text form: {"rule": "latest", "type": "text", "candidates": [{"value": "pro", "count": 1, "at": 0, "rank": 0}]}';
+CREATE FUNCTION cdp.candidates_in(cstring) RETURNS cdp.candidates
+AS 'MODULE_PATHNAME', 'cdp_candidates_in' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION cdp.candidates_in(cstring) IS 'Input of candidates; error 22P02, which never shows a value. The values are read when an aggregate takes them in';
+CREATE FUNCTION cdp.candidates_out(cdp.candidates) RETURNS cstring
+AS 'MODULE_PATHNAME', 'cdp_candidates_out' LANGUAGE C STABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION cdp.candidates_out(cdp.candidates) IS 'Output of candidates: JSON, each value in its type''s text form, times in microseconds since 2000';
+CREATE TYPE cdp.candidates (
+	INPUT = cdp.candidates_in, OUTPUT = cdp.candidates_out, INTERNALLENGTH = VARIABLE, ALIGNMENT = double, STORAGE = extended
+);
+
+CREATE FUNCTION cdp.merge(a cdp.candidates, b cdp.candidates) RETURNS cdp.candidates
+AS 'MODULE_PATHNAME', 'cdp_candidates_merge' LANGUAGE C STABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION cdp.merge(cdp.candidates, cdp.candidates) IS 'Two states of one aggregate as one; commutative, associative. Support of the aggregates, not for PUBLIC. Error 22023';
+CREATE FUNCTION cdp.winner(state cdp.candidates, value anyelement) RETURNS anyelement
+AS 'MODULE_PATHNAME', 'cdp_candidates_winner' LANGUAGE C STABLE PARALLEL SAFE;
+COMMENT ON FUNCTION cdp.winner(cdp.candidates, anyelement) IS 'The result of an aggregate from its state. Support of the aggregates, not for PUBLIC. Error 42804';
+CREATE FUNCTION cdp.winner(state cdp.candidates, value anyelement, at timestamptz) RETURNS anyelement
+AS 'MODULE_PATHNAME', 'cdp_candidates_winner' LANGUAGE C STABLE PARALLEL SAFE;
+COMMENT ON FUNCTION cdp.winner(cdp.candidates, anyelement, timestamptz) IS 'The result of an aggregate from its state. Support of the aggregates, not for PUBLIC. Error 42804';
+CREATE FUNCTION cdp.winner(state cdp.candidates, value anyelement, at timestamptz, rank integer) RETURNS anyelement
+AS 'MODULE_PATHNAME', 'cdp_candidates_winner' LANGUAGE C STABLE PARALLEL SAFE;
+COMMENT ON FUNCTION cdp.winner(cdp.candidates, anyelement, timestamptz, integer) IS 'The result of an aggregate from its state. Support of the aggregates, not for PUBLIC. Error 42804';
+CREATE FUNCTION cdp.winner(state cdp.candidates, value anyelement, rank integer, at timestamptz) RETURNS anyelement
+AS 'MODULE_PATHNAME', 'cdp_candidates_winner' LANGUAGE C STABLE PARALLEL SAFE;
+COMMENT ON FUNCTION cdp.winner(cdp.candidates, anyelement, integer, timestamptz) IS 'The result of an aggregate from its state. Support of the aggregates, not for PUBLIC. Error 42804';
+
+CREATE FUNCTION cdp.latest_step(state cdp.candidates, value anyelement, at timestamptz) RETURNS cdp.candidates
+AS 'MODULE_PATHNAME', 'cdp_latest_step' LANGUAGE C STABLE PARALLEL SAFE;
+COMMENT ON FUNCTION cdp.latest_step(cdp.candidates, anyelement, timestamptz) IS 'Support of cdp.latest(anyelement, timestamptz), not for PUBLIC';
+CREATE AGGREGATE cdp.latest(value anyelement, at timestamptz) (
+	SFUNC = cdp.latest_step, STYPE = cdp.candidates, FINALFUNC = cdp.winner, FINALFUNC_EXTRA, COMBINEFUNC = cdp.merge, PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE cdp.latest(anyelement, timestamptz) IS 'The value said last, then the larger; null of nothing';
+
+CREATE FUNCTION cdp.latest_step(state cdp.candidates, value anyelement, at timestamptz, rank integer) RETURNS cdp.candidates
+AS 'MODULE_PATHNAME', 'cdp_latest_step' LANGUAGE C STABLE PARALLEL SAFE;
+COMMENT ON FUNCTION cdp.latest_step(cdp.candidates, anyelement, timestamptz, integer) IS 'Support of cdp.latest(anyelement, timestamptz, integer), not for PUBLIC';
+CREATE AGGREGATE cdp.latest(value anyelement, at timestamptz, rank integer) (
+	SFUNC = cdp.latest_step, STYPE = cdp.candidates, FINALFUNC = cdp.winner, FINALFUNC_EXTRA, COMBINEFUNC = cdp.merge, PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE cdp.latest(anyelement, timestamptz, integer) IS 'The value said last, then that of the highest rank, then the larger; null of nothing';
+
+CREATE FUNCTION cdp.earliest_step(state cdp.candidates, value anyelement, at timestamptz) RETURNS cdp.candidates
+AS 'MODULE_PATHNAME', 'cdp_earliest_step' LANGUAGE C STABLE PARALLEL SAFE;
+COMMENT ON FUNCTION cdp.earliest_step(cdp.candidates, anyelement, timestamptz) IS 'Support of cdp.earliest(anyelement, timestamptz), not for PUBLIC';
+CREATE AGGREGATE cdp.earliest(value anyelement, at timestamptz) (
+	SFUNC = cdp.earliest_step, STYPE = cdp.candidates, FINALFUNC = cdp.winner, FINALFUNC_EXTRA, COMBINEFUNC = cdp.merge, PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE cdp.earliest(anyelement, timestamptz) IS 'The value said first, then the larger; null of nothing';
+
+CREATE FUNCTION cdp.earliest_step(state cdp.candidates, value anyelement, at timestamptz, rank integer) RETURNS cdp.candidates
+AS 'MODULE_PATHNAME', 'cdp_earliest_step' LANGUAGE C STABLE PARALLEL SAFE;
+COMMENT ON FUNCTION cdp.earliest_step(cdp.candidates, anyelement, timestamptz, integer) IS 'Support of cdp.earliest(anyelement, timestamptz, integer), not for PUBLIC';
+CREATE AGGREGATE cdp.earliest(value anyelement, at timestamptz, rank integer) (
+	SFUNC = cdp.earliest_step, STYPE = cdp.candidates, FINALFUNC = cdp.winner, FINALFUNC_EXTRA, COMBINEFUNC = cdp.merge, PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE cdp.earliest(anyelement, timestamptz, integer) IS 'The value said first, then that of the highest rank, then the larger; null of nothing';
+
+CREATE FUNCTION cdp.preferred_step(state cdp.candidates, value anyelement, rank integer, at timestamptz) RETURNS cdp.candidates
+AS 'MODULE_PATHNAME', 'cdp_preferred_step' LANGUAGE C STABLE PARALLEL SAFE;
+COMMENT ON FUNCTION cdp.preferred_step(cdp.candidates, anyelement, integer, timestamptz) IS 'Support of cdp.preferred(anyelement, integer, timestamptz), not for PUBLIC';
+CREATE AGGREGATE cdp.preferred(value anyelement, rank integer, at timestamptz) (
+	SFUNC = cdp.preferred_step, STYPE = cdp.candidates, FINALFUNC = cdp.winner, FINALFUNC_EXTRA, COMBINEFUNC = cdp.merge, PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE cdp.preferred(anyelement, integer, timestamptz) IS 'The value of the highest rank, then the one said last, then the larger; null of nothing';
+
+CREATE FUNCTION cdp.most_frequent_step(state cdp.candidates, value anyelement) RETURNS cdp.candidates
+AS 'MODULE_PATHNAME', 'cdp_most_frequent_step' LANGUAGE C STABLE PARALLEL SAFE;
+COMMENT ON FUNCTION cdp.most_frequent_step(cdp.candidates, anyelement) IS 'Support of cdp.most_frequent(anyelement), not for PUBLIC';
+CREATE AGGREGATE cdp.most_frequent(value anyelement) (
+	SFUNC = cdp.most_frequent_step, STYPE = cdp.candidates, FINALFUNC = cdp.winner, FINALFUNC_EXTRA, COMBINEFUNC = cdp.merge, PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE cdp.most_frequent(anyelement) IS 'The value said most often, then the larger; null of nothing';
+
+CREATE FUNCTION cdp.most_frequent_step(state cdp.candidates, value anyelement, at timestamptz) RETURNS cdp.candidates
+AS 'MODULE_PATHNAME', 'cdp_most_frequent_step' LANGUAGE C STABLE PARALLEL SAFE;
+COMMENT ON FUNCTION cdp.most_frequent_step(cdp.candidates, anyelement, timestamptz) IS 'Support of cdp.most_frequent(anyelement, timestamptz), not for PUBLIC';
+CREATE AGGREGATE cdp.most_frequent(value anyelement, at timestamptz) (
+	SFUNC = cdp.most_frequent_step, STYPE = cdp.candidates, FINALFUNC = cdp.winner, FINALFUNC_EXTRA, COMBINEFUNC = cdp.merge, PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE cdp.most_frequent(anyelement, timestamptz) IS 'The value said most often, then the one said last, then the larger; null of nothing';
+
+-- Bytes of any type stand in these functions' states. Who could keep one and alter the type would have them read wrongly;
+-- the aggregates call them as their owner does, so everybody may use those.
+REVOKE ALL ON FUNCTION
+	cdp.merge(cdp.candidates, cdp.candidates),
+	cdp.winner(cdp.candidates, anyelement),
+	cdp.winner(cdp.candidates, anyelement, timestamptz),
+	cdp.winner(cdp.candidates, anyelement, timestamptz, integer),
+	cdp.winner(cdp.candidates, anyelement, integer, timestamptz),
+	cdp.latest_step(cdp.candidates, anyelement, timestamptz),
+	cdp.latest_step(cdp.candidates, anyelement, timestamptz, integer),
+	cdp.earliest_step(cdp.candidates, anyelement, timestamptz),
+	cdp.earliest_step(cdp.candidates, anyelement, timestamptz, integer),
+	cdp.preferred_step(cdp.candidates, anyelement, integer, timestamptz),
+	cdp.most_frequent_step(cdp.candidates, anyelement),
+	cdp.most_frequent_step(cdp.candidates, anyelement, timestamptz)
+FROM PUBLIC;
+
 CREATE FUNCTION cdp.profile(identifier cdp.identifier) RETURNS jsonb
 AS 'MODULE_PATHNAME', 'cdp_profile_by_identifier' LANGUAGE C STABLE STRICT PARALLEL UNSAFE;
 COMMENT ON FUNCTION cdp.profile(cdp.identifier) IS 'Everything known of whom an identifier belongs to: {profile_id, entity, traits, consents, identifiers, segments, first_seen_at, last_seen_at, event_count}; null when nobody was ever known by it. Error 42704 when there is no such namespace';
@@ -71,7 +189,7 @@ END
 $$;
 COMMENT ON FUNCTION cdp.timeline(bigint) IS 'All events of a profile, oldest first, whichever of its identifiers they came by; the profile id may be an old one';
 
-CREATE FUNCTION cdp.refold(identifier_ids bigint[]) RETURNS SETOF bigint
+CREATE FUNCTION cdp.refold(identifier_ids bigint[], reread_devices bigint[]) RETURNS SETOF bigint
 LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_custom_plan SET enable_seqscan = on SET enable_hashjoin = on SET enable_mergejoin = on -- few or many: planned each time
@@ -79,10 +197,10 @@ AS $$
 DECLARE
 	anchors bigint[];
 BEGIN
-	DELETE FROM cdp.sign_in s WHERE s.device_id = ANY (identifier_ids);
+	DELETE FROM cdp.sign_in s WHERE s.device_id = ANY (reread_devices);
 	INSERT INTO cdp.sign_in (device_id, occurred_at, message_id, source_id, identifier_id)
 	SELECT d.device_id, d.occurred_at, d.message_id, d.source_id, d.identifier_id FROM cdp.derived_sign_in d
-	WHERE d.device_id = ANY (identifier_ids) ON CONFLICT DO NOTHING;
+	WHERE d.device_id = ANY (reread_devices) ON CONFLICT DO NOTHING;
 	WITH old AS (
 		DELETE FROM cdp.fragment f WHERE f.identifier_id = ANY (identifier_ids) RETURNING f.anchor_id
 	)
@@ -96,7 +214,36 @@ BEGIN
 	RETURN QUERY SELECT DISTINCT i.profile_id FROM cdp.identity i WHERE i.identifier_id = ANY (anchors);
 END
 $$;
-COMMENT ON FUNCTION cdp.refold(bigint[]) IS 'Derive from the log again, of the events stored under some identifiers: who signed in on those that are contested devices, and the fragments. Returns the profiles whose fragments these were or are now. The caller holds their components';
+COMMENT ON FUNCTION cdp.refold(bigint[], bigint[]) IS 'Derive the fragments of the events stored under some identifiers from the log again; and first who signed in on some of them, where those are contested devices. Returns the profiles whose fragments these were or are now. The caller holds their components';
+
+CREATE FUNCTION cdp.explain_trait(profile_id bigint, trait text)
+RETURNS TABLE (value jsonb, occurred_at timestamptz, source text, rank integer, anchor cdp.identifier, message_id text, verdict text)
+LANGUAGE plpgsql STABLE STRICT PARALLEL UNSAFE ROWS 10
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	profile bigint;
+	won jsonb;
+BEGIN
+	PERFORM cdp.require_init();
+	profile := cdp.profile_id(profile_id);
+	SELECT p.traits::text::jsonb -> trait INTO won FROM cdp.profile p WHERE p.profile_id = profile;
+	RETURN QUERY
+	SELECT d.traits -> trait, d.occurred_at, s.name, s.rank, cdp.identifier(i.namespace, i.value), d.message_id, CASE
+			WHEN d.occurred_at < (won ->> 'at')::timestamptz THEN 'older'
+			WHEN s.rank < (won ->> 'rank')::integer THEN 'of a source of lower rank'
+			WHEN d.traits -> trait <> won -> 'value' THEN 'the smaller value'
+			ELSE 'counts' END
+	FROM (SELECT DISTINCT t.anchor_id, t.identifier_id FROM cdp.tenure t WHERE t.profile_id = profile) t
+	JOIN cdp.identity i ON i.identifier_id = t.anchor_id
+	CROSS JOIN LATERAL ( -- OFFSET 0: by the index
+		SELECT * FROM cdp.statement x WHERE x.identifier_id = t.identifier_id AND x.anchor_id = t.anchor_id AND x.traits ? trait OFFSET 0
+	) d
+	JOIN cdp.source s ON s.source_id = d.source_id
+	ORDER BY d.occurred_at DESC, s.rank DESC, d.traits -> trait = won -> 'value' DESC, d.message_id;
+END
+$$;
+COMMENT ON FUNCTION cdp.explain_trait(bigint, text) IS 'Why a profile has the value of a trait that it has: every value that was ever said of it, by which message and source, under which identifier, and the verdict on it: counts, older, of a source of lower rank, the smaller value (of two said at the same instant by equals); null unsets the trait. The latest first; no row when nothing was said. The profile id may be an old one';
 
 -- timelines: packed sets of events, on any table
 
@@ -231,43 +378,47 @@ BEGIN
 	COMMENT ON COLUMN cdp.fragment.anchor_id IS 'To whom the events are anchored';
 	COMMENT ON COLUMN cdp.fragment.identifier_id IS 'Their strongest identifier: the anchor itself, or a contested device that the anchor held; so a device is folded again without the rest';
 
+	CREATE OR REPLACE VIEW cdp.statement AS
+		SELECT coalesce(h.identifier_id, e.identifier_id) AS anchor_id, e.identifier_id, true AS is_own, e.occurred_at, e.message_id, e.source_id,
+			CASE WHEN e.type = 'identify' AND jsonb_typeof(e.message -> 'traits') = 'object' AND e.message -> 'traits' <> '{}'
+				THEN e.message -> 'traits' END AS traits,
+			CASE WHEN jsonb_typeof(e.message #> '{context,consent,categoryPreferences}') = 'object'
+				THEN e.message #> '{context,consent,categoryPreferences}' END AS consents
+		FROM cdp.event e
+		LEFT JOIN cdp.identity i ON i.identifier_id = e.identifier_id
+		LEFT JOIN LATERAL (
+			SELECT n.identifier_id FROM cdp.sign_in n WHERE i.is_contested AND n.device_id = e.identifier_id
+				AND (n.occurred_at, n.message_id) <= (e.occurred_at, e.message_id COLLATE "C")
+			ORDER BY n.occurred_at DESC, n.message_id DESC, n.source_id DESC LIMIT 1
+		) h ON true
+		WHERE e.identifier_id <> 0
+		UNION ALL -- of an account, whoever sent it
+		SELECT g.identifier_id AS anchor_id, g.identifier_id, false AS is_own, e.occurred_at, e.message_id, e.source_id,
+			e.message -> 'traits' AS traits, NULL::jsonb AS consents
+		FROM cdp.identity g JOIN cdp.namespace n ON n.name = g.namespace AND n.entity <> 'person'
+		CROSS JOIN LATERAL (
+			SELECT l.identifier_a AS id FROM cdp.link l WHERE l.identifier_b = g.identifier_id AND l.status = 'related'
+			UNION ALL SELECT g.identifier_id
+		) p
+		JOIN cdp.event e ON e.identifier_id = p.id AND e.type = 'group' AND jsonb_typeof(e.message -> 'traits') = 'object'
+			AND e.message -> 'traits' <> '{}'
+		JOIN cdp.source s ON s.source_id = e.source_id
+		CROSS JOIN LATERAL (
+			SELECT m.namespace, m.value FROM cdp.message_identifiers(e.type, e.message, s.phone_region) m
+			WHERE m.entity <> 'person' ORDER BY m.ord LIMIT 1
+		) f
+		WHERE f.namespace = g.namespace AND f.value = g.value;
+	COMMENT ON VIEW cdp.statement IS 'What each event says, of whom it is anchored to (is_own) and, of group, of the account: traits and consents as JSON, null: none. Restrict identifier_id, the event''s strongest identifier or the account';
+
 	CREATE OR REPLACE VIEW cdp.derived_fragment AS
-		SELECT d.anchor_id, d.identifier_id, cdp.merge_traits(d.traits) AS traits, cdp.merge_consents(d.consents) AS consents,
-			min(d.occurred_at) AS first_seen_at, max(d.occurred_at) AS last_seen_at, count(d.occurred_at) AS event_count
-		FROM (
-			SELECT coalesce(h.identifier_id, e.identifier_id) AS anchor_id, e.identifier_id, e.occurred_at,
-				CASE WHEN e.type = 'identify' AND jsonb_typeof(e.message -> 'traits') = 'object' AND e.message -> 'traits' <> '{}'
-					THEN cdp.traits(e.message -> 'traits', e.occurred_at, s.rank) END AS traits,
-				CASE WHEN jsonb_typeof(e.message #> '{context,consent,categoryPreferences}') = 'object' THEN (
-					SELECT cdp.merge_consents(format('{%s:{"at":%s,"value":%s}}', to_json(p.key),
-						to_json(e.occurred_at AT TIME ZONE 'UTC'), p.value)::cdp.consent_state)
-					FROM jsonb_each(e.message #> '{context,consent,categoryPreferences}') p
-					WHERE jsonb_typeof(p.value) = 'boolean') END AS consents
-			FROM cdp.event e JOIN cdp.source s ON s.source_id = e.source_id
-			LEFT JOIN cdp.identity i ON i.identifier_id = e.identifier_id
-			LEFT JOIN LATERAL (
-				SELECT n.identifier_id FROM cdp.sign_in n WHERE i.is_contested AND n.device_id = e.identifier_id
-					AND (n.occurred_at, n.message_id) <= (e.occurred_at, e.message_id COLLATE "C")
-				ORDER BY n.occurred_at DESC, n.message_id DESC, n.source_id DESC LIMIT 1
-			) h ON true
-			WHERE e.identifier_id <> 0
-			UNION ALL -- what group messages say of an account, whoever sent them
-			SELECT g.identifier_id AS anchor_id, g.identifier_id, NULL::timestamptz AS occurred_at,
-				cdp.traits(e.message -> 'traits', e.occurred_at, s.rank) AS traits, NULL::cdp.consent_state AS consents
-			FROM cdp.identity g JOIN cdp.namespace n ON n.name = g.namespace AND n.entity <> 'person'
-			CROSS JOIN LATERAL (
-				SELECT l.identifier_a AS id FROM cdp.link l WHERE l.identifier_b = g.identifier_id AND l.status = 'related'
-				UNION ALL SELECT g.identifier_id
-			) p
-			JOIN cdp.event e ON e.identifier_id = p.id AND e.type = 'group' AND jsonb_typeof(e.message -> 'traits') = 'object'
-				AND e.message -> 'traits' <> '{}'
-			JOIN cdp.source s ON s.source_id = e.source_id
-			CROSS JOIN LATERAL (
-				SELECT m.namespace, m.value FROM cdp.message_identifiers(e.type, e.message, s.phone_region) m
-				WHERE m.entity <> 'person' ORDER BY m.ord LIMIT 1
-			) f
-			WHERE f.namespace = g.namespace AND f.value = g.value
-		) d
+		SELECT d.anchor_id, d.identifier_id, cdp.merge_traits(cdp.traits(d.traits, d.occurred_at, s.rank)) AS traits,
+			cdp.merge_consents((
+				SELECT cdp.merge_consents(format('{%s:{"at":%s,"value":%s}}', to_json(p.key),
+					to_json(d.occurred_at AT TIME ZONE 'UTC'), p.value)::cdp.consent_state)
+				FROM jsonb_each(d.consents) p WHERE jsonb_typeof(p.value) = 'boolean')) AS consents,
+			min(d.occurred_at) FILTER (WHERE d.is_own) AS first_seen_at, max(d.occurred_at) FILTER (WHERE d.is_own) AS last_seen_at,
+			count(*) FILTER (WHERE d.is_own) AS event_count
+		FROM cdp.statement d JOIN cdp.source s ON s.source_id = d.source_id
 		GROUP BY d.anchor_id, d.identifier_id;
 	COMMENT ON VIEW cdp.derived_fragment IS 'What cdp.fragment must hold, derived from the log and cdp.sign_in; restrict identifier_id';
 

@@ -138,6 +138,7 @@ typedef struct CdpBatchLink
 	int64 event_count;
 	bool is_related; /* of different entities: it relates a person to an account and joins nobody */
 	bool is_new;
+	bool is_redundant; /* by what was judged before */
 } CdpBatchLink;
 
 /* identity: two profiles became one, or one became two */
@@ -199,6 +200,8 @@ typedef struct CdpBatch
 
 	int64 *refolded; /* identity: identifiers whose events are all to be folded again; sorted, distinct */
 	int n_refolded;
+	int64 *reread_devices; /* identity: those of them of which it is not known who signed in on them; sorted, distinct */
+	int n_reread_devices;
 
 	/* profiles whose identifiers, traits, consents or events changed; sorted, distinct */
 	int64 *profiles;

@@ -11,6 +11,7 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
 /* Parse "int8[],cdp.traits" into type OIDs; returns how many. */
@@ -61,18 +62,36 @@ prepare(CdpQuery *query)
 	query->schema = schema;
 }
 
-uint64
-cdp_run(CdpQuery *query, Datum *arguments, const char *nulls)
+/* Run a statement; read-only: by the active snapshot. */
+static uint64
+run(CdpQuery *query, Datum *arguments, const char *nulls, bool is_read_only)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	int code;
 
 	prepare(query);
-	code = SPI_execute_plan(query->plan, arguments, nulls, false, 0);
+	code = SPI_execute_plan(query->plan, arguments, nulls, is_read_only, 0);
 	MemoryContextSwitchTo(caller); /* SPI leaves its own context behind */
 	if (code < 0)
 		elog(ERROR, "could not run a cdp statement: %s", SPI_result_code_string(code));
 	return SPI_processed;
+}
+
+uint64
+cdp_run(CdpQuery *query, Datum *arguments, const char *nulls)
+{
+	return run(query, arguments, nulls, false);
+}
+
+uint64
+cdp_run_latest(CdpQuery *query, Datum *arguments, const char *nulls)
+{
+	uint64 n;
+
+	PushActiveSnapshot(GetLatestSnapshot());
+	n = run(query, arguments, nulls, true);
+	PopActiveSnapshot();
+	return n;
 }
 
 Portal
@@ -268,4 +287,24 @@ cdp_require_init(void)
 		return;
 	ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE), errmsg("cdp is not set up in this database"),
 					errhint("Run SELECT cdp.init() once.")));
+}
+
+int64 *
+cdp_int64_elements(ArrayType *array, int *n)
+{
+	Datum *elements;
+	bool *nulls;
+	int64 *values;
+	int n_elements;
+	int n_values = 0;
+
+	deconstruct_array(array, INT8OID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE, &elements, &nulls, &n_elements);
+	values = palloc_extended(sizeof(int64) * ((Size) n_elements + 1), MCXT_ALLOC_HUGE);
+	for (int i = 0; i < n_elements; i++)
+	{
+		if (!nulls[i])
+			values[n_values++] = DatumGetInt64(elements[i]);
+	}
+	*n = cdp_sort_distinct(values, n_values);
+	return values;
 }

@@ -11,6 +11,7 @@
 
 #include "postgres.h"
 #include "executor/spi.h"
+#include "utils/array.h"
 #include "tcop/dest.h"
 
 #define CDP_MAX_ARGUMENTS 16
@@ -31,6 +32,8 @@ typedef struct CdpQuery
  * cdp_done().  'nulls' may be NULL (no argument is null).
  */
 extern uint64 cdp_run(CdpQuery *query, Datum *arguments, const char *nulls);
+/* As cdp_run(), a query of what is committed by now, also where the transaction's own snapshot is older. */
+extern uint64 cdp_run_latest(CdpQuery *query, Datum *arguments, const char *nulls);
 /* A statement as a cursor: fetch up to n rows at a time (returns how many; then cdp_done()), close. */
 extern Portal cdp_open(CdpQuery *query, Datum *arguments);
 extern uint64 cdp_fetch(Portal portal, int n);
@@ -72,6 +75,7 @@ extern Datum cdp_column_array(CdpColumn *column);
 extern int cdp_compare_int64(const void *a, const void *b); /* for qsort and bsearch */
 extern int cdp_sort_distinct(int64 *values, int n);
 extern Datum cdp_int64_array(const int64 *values, int n);
+extern int64 *cdp_int64_elements(ArrayType *array, int *n); /* those that are not null, sorted, each once */
 
 /* An error with SQLSTATE 55000 and a hint unless cdp.init() has run in this database. */
 extern void cdp_require_init(void);

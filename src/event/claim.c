@@ -136,7 +136,7 @@ find_sources(CdpBatch *batch)
 		cdp_column_add_text(names, last, strlen(last));
 	}
 	arguments[0] = cdp_column_array(names);
-	n = cdp_run(&read_sources, arguments, NULL);
+	n = cdp_run_latest(&read_sources, arguments, NULL);
 	for (int pass = 0; pass < 2; pass++)
 	{
 		bool is_missing = false;
@@ -168,7 +168,7 @@ find_sources(CdpBatch *batch)
 		if (!is_missing)
 			return;
 		cdp_run(&add_sources, arguments, NULL);
-		n = cdp_run(&read_sources, arguments, NULL);
+		n = cdp_run_latest(&read_sources, arguments, NULL);
 	}
 	cdp_done();
 	elog(ERROR, "could not make a source");

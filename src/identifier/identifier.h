@@ -105,7 +105,7 @@ typedef struct CdpNamespaces
  */
 extern void cdp_namespaces_hold(bool is_alone);
 
-/* The rules in force. Good until the next call in this session. */
+/* The rules in force: the latest, whatever the transaction's snapshot. Good until the end of the transaction. */
 extern CdpNamespaces *cdp_namespaces_load(void);
 extern int cdp_namespace_find(const CdpNamespaces *namespaces, const char *name, int length); /* -1: none */
 

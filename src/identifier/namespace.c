@@ -13,7 +13,8 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "regex/regex.h"
-#include "storage/lock.h"
+#include "storage/lmgr.h"
+#include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
@@ -25,10 +26,8 @@ PG_FUNCTION_INFO_V1(cdp_is_blocked);
 PG_FUNCTION_INFO_V1(cdp_rules_changed);
 PG_FUNCTION_INFO_V1(cdp_hold_rules);
 
-#define RULES_LOCK 0x63647072 /* the first key of an advisory lock of two keys, as others of ours */
-
 CDP_QUERY(read_namespaces,
-		  "SELECT name, entity, kind, priority::int8, coalesce(max_per_profile, 0)::int8, bridge, normalizer, "
+		  "SELECT name, entity, kind, priority::pg_catalog.int8, coalesce(max_per_profile, 0)::pg_catalog.int8, bridge, normalizer, "
 		  "valid_pattern, paths FROM cdp.namespace ORDER BY entity OPERATOR(pg_catalog.<>) 'person', priority, name",
 		  "");
 CDP_QUERY(read_blocked,
@@ -111,7 +110,7 @@ read_rules(void)
 	CdpNamespaces *all = palloc0(sizeof(CdpNamespaces));
 	bool isnull;
 
-	all->n = cdp_run(&read_namespaces, NULL, NULL);
+	all->n = cdp_run_latest(&read_namespaces, NULL, NULL);
 	all->items = palloc0(sizeof(CdpNamespace) * (all->n + 1));
 	for (int i = 0; i < all->n; i++)
 	{
@@ -131,7 +130,7 @@ read_rules(void)
 			compile_paths(ns, paths);
 	}
 	cdp_done();
-	all->n_blocked = cdp_run(&read_blocked, NULL, NULL);
+	all->n_blocked = cdp_run_latest(&read_blocked, NULL, NULL);
 	all->blocked = palloc(sizeof(CdpBlocked) * (all->n_blocked + 1));
 	for (int i = 0; i < all->n_blocked; i++)
 	{
@@ -186,8 +185,7 @@ cdp_namespaces_load(void)
 	}
 	fresh = AllocSetContextCreate(TopMemoryContext, "cdp identifier rules", ALLOCSET_SMALL_SIZES);
 	rules_relation = namespace_relation();
-	/* an invalidation that comes while reading clears it again; an old snapshot reads old rules, good for now only */
-	rules_are_valid = !IsolationUsesXactSnapshot();
+	rules_are_valid = true; /* an invalidation that comes while reading clears it again */
 	old = CurrentMemoryContext;
 	SPI_connect();
 	MemoryContextSwitchTo(fresh);
@@ -204,8 +202,8 @@ cdp_namespaces_load(void)
 	PG_END_TRY();
 	SPI_finish();
 	MemoryContextSwitchTo(old);
-	if (rules_context != NULL)
-		MemoryContextDelete(rules_context);
+	if (rules_context != NULL) /* who still reads the old ones does so in this transaction */
+		MemoryContextSetParent(rules_context, TopTransactionContext);
 	rules_context = fresh;
 	rules = read;
 	return rules;
@@ -214,18 +212,44 @@ cdp_namespaces_load(void)
 void
 cdp_namespaces_hold(bool is_alone)
 {
-	LOCKTAG tag;
-
-	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, RULES_LOCK, 0, 2);
-	LockAcquire(&tag, is_alone ? ExclusiveLock : ShareLock, false, false);
+	cdp_require_init();
+	LockRelationOid(namespace_relation(), is_alone ? ExclusiveLock : RowShareLock);
 	AcceptInvalidationMessages();
 }
 
-/* cdp.hold_rules() */
+/* May the user change anything that needs the rules held? */
+static bool
+is_steward(void)
+{
+	static const char *const tables[] = {"namespace", "blocked_value", "source", "ruling"};
+	Oid schema = get_namespace_oid("cdp", false);
+
+	for (int i = 0; i < (int) lengthof(tables); i++)
+	{
+		Oid table = get_relname_relid(tables[i], schema);
+
+		if (OidIsValid(table) && pg_class_aclmask(table, GetUserId(), ACL_INSERT | ACL_UPDATE | ACL_DELETE, ACLMASK_ANY) != 0)
+			return true;
+	}
+	return false;
+}
+
+/* cdp.hold_rules(is_alone) */
 Datum
 cdp_hold_rules(PG_FUNCTION_ARGS)
 {
-	cdp_namespaces_hold(true);
+	bool is_alone = PG_GETARG_BOOL(0);
+
+	cdp_require_init();
+	if (!is_steward())
+		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("permission denied to hold the rules"),
+						errhint("It takes a privilege to change cdp.namespace, cdp.blocked_value, cdp.source or cdp.ruling.")));
+	if (is_alone && IsolationUsesXactSnapshot())
+		ereport(ERROR, (errcode(ERRCODE_INVALID_TRANSACTION_STATE),
+						errmsg("what messages mean can be changed in isolation level READ COMMITTED only"),
+						errhint("The past is read again, and that must see all that was committed until then. "
+								"Use BEGIN ISOLATION LEVEL READ COMMITTED.")));
+	cdp_namespaces_hold(is_alone);
 	PG_RETURN_VOID();
 }
 

@@ -6,13 +6,13 @@
  * last at or before it (specs/identity.md §6).  cdp.sign_in has, of contested devices only, each event
  * of somebody on them.  The log is never rewritten: who held a device follows from cdp.sign_in, and a
  * fragment is known by both, the anchor and the device.  When a device becomes contested, or a sign-in
- * comes later than what followed it, the device's own events are folded again, and only those.
+ * comes late and takes events over from who was thought to hold it, the device's own events are folded
+ * again, and only those.
  */
 #include "postgres.h"
 
 #include "identity/identity.h"
 #include "catalog/pg_type.h"
-#include "utils/hsearch.h"
 
 CDP_QUERY(add_sign_ins,
 		  "INSERT INTO cdp.sign_in (device_id, occurred_at, message_id, source_id, identifier_id) "
@@ -21,9 +21,18 @@ CDP_QUERY(add_sign_ins,
 		  "ON CONFLICT DO NOTHING",
 		  "int8[],timestamptz[],text[],int4[],int8[]");
 CDP_QUERY(find_late,
-		  "SELECT k.d FROM unnest($1, $2) AS k (d, t) WHERE EXISTS ("
-		  "SELECT FROM cdp.event e WHERE e.identifier_id = k.d AND e.occurred_at >= k.t)",
-		  "int8[],timestamptz[]");
+		  "SELECT DISTINCT k.d FROM unnest($1, $2, $3, $4, $5) AS k (d, t, m, s, i) LEFT JOIN LATERAL ("
+		  "SELECT n.occurred_at, n.message_id FROM cdp.sign_in n WHERE n.device_id = k.d AND "
+		  "(n.occurred_at, n.message_id, n.source_id) > (k.t, k.m COLLATE \"C\", k.s) "
+		  "ORDER BY n.occurred_at, n.message_id, n.source_id LIMIT 1) n ON true "
+		  "WHERE k.i IS DISTINCT FROM (SELECT p.identifier_id FROM cdp.sign_in p WHERE p.device_id = k.d AND "
+		  "(p.occurred_at, p.message_id, p.source_id) < (k.t, k.m COLLATE \"C\", k.s) "
+		  "ORDER BY p.occurred_at DESC, p.message_id DESC, p.source_id DESC LIMIT 1) "
+		  "AND EXISTS (SELECT FROM cdp.event e WHERE e.identifier_id = k.d AND e.occurred_at >= k.t "
+		  "AND e.occurred_at <= coalesce(n.occurred_at, 'infinity') "
+		  "AND (e.occurred_at, e.message_id COLLATE \"C\") >= (k.t, k.m COLLATE \"C\") "
+		  "AND (n.message_id IS NULL OR (e.occurred_at, e.message_id COLLATE \"C\") < (n.occurred_at, n.message_id)))",
+		  "int8[],timestamptz[],text[],int4[],int8[]");
 CDP_QUERY(find_holders,
 		  "SELECT k.ord, s.identifier_id, i.profile_id FROM unnest($1, $2, $3) WITH ORDINALITY AS k (d, t, m, ord) "
 		  "CROSS JOIN LATERAL (SELECT l.identifier_id FROM cdp.sign_in l WHERE l.device_id = k.d AND "
@@ -64,36 +73,24 @@ refold(Anchor *anchor, const int64 *ids, int n)
 /* What the batch's columns of sign-ins hold, in this order. */
 static const Oid sign_in_types[] = {INT8OID, TIMESTAMPTZOID, TEXTOID, INT4OID, INT8OID};
 
-/* Note a sign-in of the batch, and the earliest of its device. */
+/* Note a sign-in of the batch. */
 static void
-note_sign_in(const CdpBatch *batch, CdpColumn **columns, HTAB *earliest, const CdpMessage *m, int device)
+note_sign_in(const CdpBatch *batch, CdpColumn **columns, const CdpMessage *m, int device)
 {
-	int64 device_id = batch->identifiers[device].identifier_id;
-	bool found;
-	int64 *entry = hash_search(earliest, &device_id, HASH_ENTER, &found);
-
-	if (!found || m->occurred_at < entry[1])
-		entry[1] = m->occurred_at;
-	cdp_column_add(columns[0], Int64GetDatum(device_id));
+	cdp_column_add(columns[0], Int64GetDatum(batch->identifiers[device].identifier_id));
 	cdp_column_add(columns[1], TimestampTzGetDatum(m->occurred_at));
 	cdp_column_add_text(columns[2], m->message_id, m->message_id_length);
 	cdp_column_add(columns[3], Int32GetDatum(m->payload->source_id));
 	cdp_column_add(columns[4], Int64GetDatum(batch->identifiers[m->strongest].identifier_id));
 }
 
-/* Write the batch's sign-ins on contested devices; lists the devices on which one came later than what followed it. */
+/* Write the batch's sign-ins on contested devices; lists the devices on which one takes events over that came before. */
 static void
 store_sign_ins(Anchor *anchor)
 {
 	CdpBatch *batch = anchor->batch;
-	HASHCTL control = {.keysize = sizeof(int64), .entrysize = sizeof(int64) * 2, .hcxt = CurrentMemoryContext};
-	HTAB *earliest = hash_create("cdp sign-ins", 64, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	CdpColumn *columns[lengthof(sign_in_types)];
-	CdpColumn *times = cdp_column(TIMESTAMPTZOID, 64);
-	CdpColumn *devices = cdp_column(INT8OID, 64);
 	Datum arguments[lengthof(sign_in_types)];
-	HASH_SEQ_STATUS all;
-	int64 *entry;
 	uint64 n;
 
 	for (int i = 0; i < (int) lengthof(sign_in_types); i++)
@@ -107,28 +104,19 @@ store_sign_ins(Anchor *anchor)
 			int device = batch->mentions[m->first_mention + j].identifier;
 
 			if (batch->identifiers[device].is_contested)
-				note_sign_in(batch, columns, earliest, m, device);
+				note_sign_in(batch, columns, m, device);
 		}
 	}
 	if (columns[0]->n == 0)
 		return;
 	for (int i = 0; i < (int) lengthof(sign_in_types); i++)
 		arguments[i] = cdp_column_array(columns[i]);
-	cdp_run(&add_sign_ins, arguments, NULL);
-	cdp_done();
-
-	hash_seq_init(&all, earliest);
-	while ((entry = hash_seq_search(&all)) != NULL)
-	{
-		cdp_column_add(devices, Int64GetDatum(entry[0]));
-		cdp_column_add(times, TimestampTzGetDatum(entry[1]));
-	}
-	arguments[0] = cdp_column_array(devices);
-	arguments[1] = cdp_column_array(times);
 	n = cdp_run(&find_late, arguments, NULL);
 	anchor->refolded = repalloc_huge(anchor->refolded, sizeof(int64) * ((Size) anchor->n_refolded + n + 1));
 	for (uint64 row = 0; row < n; row++)
 		anchor->refolded[anchor->n_refolded++] = cdp_result_int64(row, 1, 0);
+	cdp_done();
+	cdp_run(&add_sign_ins, arguments, NULL);
 	cdp_done();
 }
 
@@ -200,6 +188,9 @@ cdp_identity_anchor(CdpBatch *batch)
 	anchor.refolded = palloc(sizeof(int64) * ((Size) batch->n_recontested + batch->n_rederived + 1));
 	refold(&anchor, batch->recontested, batch->n_recontested);
 	refold(&anchor, batch->rederived, batch->n_rederived);
+	batch->reread_devices = palloc(sizeof(int64) * ((Size) anchor.n_refolded + 1));
+	memcpy(batch->reread_devices, anchor.refolded, sizeof(int64) * (Size) anchor.n_refolded);
+	batch->n_reread_devices = cdp_sort_distinct(batch->reread_devices, anchor.n_refolded);
 	store_sign_ins(&anchor);
 	batch->refolded = anchor.refolded;
 	batch->n_refolded = cdp_sort_distinct(anchor.refolded, anchor.n_refolded);

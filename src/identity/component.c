@@ -3,12 +3,14 @@
  *		The batch's links written, the components they touch resolved, the difference stored.
  *
  * Concurrency: the profiles of every component concerned are locked in id order, in a
- * subtransaction; if by then the identifiers have moved, the locks are given back and
- * the look-up starts again.  Whoever holds a component's profiles may change its
- * identities, links, fragments and memberships, and nobody else does.
+ * subtransaction, where the batch's sightings are added to its identifiers; if by then
+ * one has moved, all that is taken back and the look-up starts again.  Whoever holds a
+ * component's profiles may change its identities, links, fragments and memberships, and
+ * nobody else does.
  *
  * A component is loaded only when something about it can change: a new identifier, a
- * new link, several components meeting, or one in which the order of links matters.
+ * new link, several components meeting, or evidence for a link that is redundant, or
+ * for any link of a component in which their order matters (resolve.h).
  * All else leaves the partition as it is (specs/identity.md §5).
  */
 #include "postgres.h"
@@ -19,15 +21,20 @@
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
+#include "utils/array.h"
 #include "utils/hsearch.h"
 #include "utils/resowner.h"
 
+PG_FUNCTION_INFO_V1(cdp_lock_components);
+
 CDP_QUERY(read_profiles,
-		  "SELECT k.ord, i.profile_id, p.component_id, p.is_disputed, i.is_contested, p.is_frozen FROM unnest($1) WITH ORDINALITY AS k (id, ord) "
-		  "JOIN cdp.identity i ON i.identifier_id = k.id JOIN cdp.profile p ON p.profile_id = i.profile_id",
+		  "SELECT k.ord - 1, i.profile_id, i.is_contested FROM unnest($1) WITH ORDINALITY AS k (id, ord) "
+		  "JOIN cdp.identity i ON i.identifier_id = k.id",
 		  "int8[]");
 CDP_QUERY(lock_components,
-		  "SELECT profile_id FROM cdp.profile WHERE component_id = ANY($1) ORDER BY profile_id FOR NO KEY UPDATE",
+		  "SELECT profile_id, component_id, is_disputed, is_frozen FROM cdp.profile "
+		  "WHERE component_id = ANY(ARRAY(SELECT k.component_id FROM cdp.profile k WHERE k.profile_id = ANY($1))) "
+		  "ORDER BY profile_id FOR NO KEY UPDATE",
 		  "int8[]");
 CDP_QUERY(write_links,
 		  "INSERT INTO cdp.link AS l (identifier_a, identifier_b, first_seen_at, last_seen_at, event_count, status) "
@@ -36,15 +43,16 @@ CDP_QUERY(write_links,
 		  "ON CONFLICT (identifier_a, identifier_b) DO UPDATE SET "
 		  "first_seen_at = least(l.first_seen_at, excluded.first_seen_at), "
 		  "last_seen_at = greatest(l.last_seen_at, excluded.last_seen_at), "
-		  "event_count = l.event_count + excluded.event_count RETURNING identifier_a, identifier_b, xmax = 0",
+		  "event_count = l.event_count + excluded.event_count RETURNING identifier_a, identifier_b, xmax = 0, status = 'redundant'",
 		  "int8[],int8[],timestamptz[],timestamptz[],int8[],bool[]");
 CDP_QUERY(rederive, "SELECT cdp.rederive_links($1)", "int8[]");
 CDP_QUERY(write_frozen, "SELECT ord, profile_id FROM cdp.join_frozen($1, $2, $3, $4, $5)", "int8[],bool[],int8[],int8[],int8[]");
 CDP_QUERY(write_sightings,
 		  "UPDATE cdp.identity i SET first_seen_at = least(i.first_seen_at, k.f), "
 		  "last_seen_at = greatest(i.last_seen_at, k.l), event_count = i.event_count + k.c "
-		  "FROM unnest($1, $2, $3, $4) AS k (id, f, l, c) WHERE i.identifier_id = k.id",
-		  "int8[],timestamptz[],timestamptz[],int8[]");
+		  "FROM unnest($1, $2, $3, $4, $5) AS k (ord, id, f, l, c) WHERE i.identifier_id = k.id "
+		  "RETURNING k.ord, i.profile_id, i.is_contested",
+		  "int8[],int8[],timestamptz[],timestamptz[],int8[]");
 
 typedef struct PairKey
 {
@@ -130,81 +138,146 @@ typedef struct Place
 	bool is_frozen;
 } Place;
 
-static Datum
-identifier_ids(const CdpBatch *batch)
+static bool
+result_bool(uint64 row, int column)
 {
-	CdpColumn *ids = cdp_column(INT8OID, batch->n_identifiers);
+	bool isnull;
 
-	for (int i = 0; i < batch->n_identifiers; i++)
-		cdp_column_add(ids, Int64GetDatum(batch->identifiers[i].identifier_id));
-	return cdp_column_array(ids);
+	return DatumGetBool(cdp_result_datum(row, column, &isnull));
 }
 
+/* Take from a result of so many rows where identifiers are. */
 static void
-read_places(Datum ids, Place *places, int n_places)
+take_places(Place *places, uint64 rows, int expected)
 {
-	uint64 n = cdp_run(&read_profiles, &ids, NULL);
-
-	for (uint64 row = 0; row < n; row++)
-	{
-		Place *place = &places[cdp_result_int64(row, 1, 0) - 1];
-		bool isnull;
-
-		place->profile_id = cdp_result_int64(row, 2, 0);
-		place->component_id = cdp_result_int64(row, 3, 0);
-		place->is_disputed = DatumGetBool(cdp_result_datum(row, 4, &isnull));
-		place->is_contested = DatumGetBool(cdp_result_datum(row, 5, &isnull));
-		place->is_frozen = DatumGetBool(cdp_result_datum(row, 6, &isnull));
-	}
-	cdp_done();
 	/* whoever tries again finds it gone, or made anew */
-	if (n != (uint64) n_places)
+	if (rows != (uint64) expected)
 		ereport(ERROR, (errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 						errmsg("an identifier was retracted while a message that mentions it was processed"),
 						errhint("Try again.")));
+	for (uint64 row = 0; row < rows; row++)
+	{
+		Place *place = &places[cdp_result_int64(row, 1, 0)];
+
+		place->profile_id = cdp_result_int64(row, 2, 0);
+		place->is_contested = result_bool(row, 3);
+	}
+	cdp_done();
 }
 
-/* Lock the components of places; true if they are still those of the identifiers. */
-static bool
-lock_places(Datum ids, Place *places, int n)
+static void
+read_places(const CdpBatch *batch, Place *places)
 {
-	int64 *components = palloc(sizeof(int64) * n);
-	Place *again = palloc0(sizeof(Place) * n);
+	CdpColumn *ids = cdp_column(INT8OID, batch->n_identifiers);
 	Datum arguments[1];
 
-	for (int i = 0; i < n; i++)
-		components[i] = places[i].component_id;
-	arguments[0] = cdp_int64_array(components, cdp_sort_distinct(components, n));
-	cdp_run(&lock_components, arguments, NULL);
-	cdp_done();
-	read_places(ids, again, n);
-	for (int i = 0; i < n; i++)
+	for (int i = 0; i < batch->n_identifiers; i++)
+		cdp_column_add(ids, Int64GetDatum(batch->identifiers[i].identifier_id));
+	arguments[0] = cdp_column_array(ids);
+	take_places(places, cdp_run(&read_profiles, arguments, NULL), ids->n);
+}
+
+/* Add the batch's sightings to the identifiers that were known before, which tells where they are. */
+static void
+store_sightings(const CdpBatch *batch, Place *places)
+{
+	static const Oid types[] = {INT8OID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID};
+	CdpColumn *columns[lengthof(types)];
+	Datum arguments[lengthof(types)];
+
+	for (int i = 0; i < (int) lengthof(types); i++)
+		columns[i] = cdp_column(types[i], batch->n_identifiers);
+	for (int i = 0; i < batch->n_identifiers; i++)
 	{
-		if (again[i].profile_id != places[i].profile_id || again[i].component_id != places[i].component_id ||
-			again[i].is_disputed != places[i].is_disputed || again[i].is_contested != places[i].is_contested)
-			return false;
+		const CdpBatchIdentifier *id = &batch->identifiers[i];
+
+		if (id->is_new)
+			continue; /* nobody else sees it yet */
+		Assert(id->event_count > 0);
+		cdp_column_add(columns[0], Int64GetDatum(i));
+		cdp_column_add(columns[1], Int64GetDatum(id->identifier_id));
+		cdp_column_add(columns[2], TimestampTzGetDatum(id->first_seen_at));
+		cdp_column_add(columns[3], TimestampTzGetDatum(id->last_seen_at));
+		cdp_column_add(columns[4], Int64GetDatum(id->event_count));
 	}
+	if (columns[0]->n == 0)
+		return;
+	for (int i = 0; i < (int) lengthof(types); i++)
+		arguments[i] = cdp_column_array(columns[i]);
+	take_places(places, cdp_run(&write_sightings, arguments, NULL), columns[0]->n);
+}
+
+/* Lock the components of the places' profiles; returns what is locked, by profile. */
+static HTAB *
+lock_profiles(const Place *places, int n)
+{
+	HASHCTL control = {.keysize = sizeof(int64), .entrysize = sizeof(Place), .hcxt = CurrentMemoryContext};
+	HTAB *locked = hash_create("cdp identity locked", n, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	int64 *profiles = palloc(sizeof(int64) * n);
+	Datum arguments[1];
+	uint64 n_locked;
+
+	for (int i = 0; i < n; i++)
+		profiles[i] = places[i].profile_id;
+	arguments[0] = cdp_int64_array(profiles, cdp_sort_distinct(profiles, n));
+	n_locked = cdp_run(&lock_components, arguments, NULL);
+	for (uint64 row = 0; row < n_locked; row++)
+	{
+		int64 profile_id = cdp_result_int64(row, 1, 0);
+		Place *place = hash_search(locked, &profile_id, HASH_ENTER, NULL);
+
+		place->component_id = cdp_result_int64(row, 2, 0);
+		place->is_disputed = result_bool(row, 3);
+		place->is_frozen = result_bool(row, 4);
+	}
+	cdp_done();
+	return locked;
+}
+
+/* Lock the components of places and look again; false: by now an identifier is in another. */
+static bool
+lock_places(const CdpBatch *batch, Place *places)
+{
+	HTAB *locked = lock_profiles(places, batch->n_identifiers);
+
+	if (batch->cause == NULL)
+		store_sightings(batch, places);
+	else
+		read_places(batch, places);
+	for (int i = 0; i < batch->n_identifiers; i++)
+	{
+		const Place *place = hash_search(locked, &places[i].profile_id, HASH_FIND, NULL);
+
+		if (place == NULL)
+			return false;
+		places[i].component_id = place->component_id;
+		places[i].is_disputed = place->is_disputed;
+		places[i].is_frozen = place->is_frozen;
+	}
+	hash_destroy(locked);
 	return true;
 }
 
-/* Lock the components of the batch's identifiers and say where each is. */
+/* Lock the components of the batch's identifiers, store its sightings, and say where each identifier is. */
 static Place *
 lock_components_of(CdpBatch *batch)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
-	int n = batch->n_identifiers;
-	Place *places = palloc0(sizeof(Place) * n);
-	Datum ids = identifier_ids(batch);
+	Place *places = palloc0(sizeof(Place) * batch->n_identifiers);
 	bool ok;
 
+	/* where identify found them; those of a ruling were not looked up */
+	for (int i = 0; i < batch->n_identifiers; i++)
+		places[i].profile_id = batch->identifiers[i].profile_id;
+	if (batch->cause != NULL)
+		read_places(batch, places);
 	do
 	{
 		CHECK_FOR_INTERRUPTS();
-		read_places(ids, places, n);
 		BeginInternalSubTransaction(NULL);
 		MemoryContextSwitchTo(context);
-		ok = lock_places(ids, places, n);
+		ok = lock_places(batch, places);
 		if (ok)
 			ReleaseCurrentSubTransaction();
 		else
@@ -215,7 +288,25 @@ lock_components_of(CdpBatch *batch)
 	return places;
 }
 
-/* Upsert the batch's links; tells which are new. */
+/* cdp.lock_components(identifier_ids) */
+Datum
+cdp_lock_components(PG_FUNCTION_ARGS)
+{
+	CdpBatch batch = {.context = CurrentMemoryContext, .cause = "ruling"};
+	int64 *ids = cdp_int64_elements(PG_GETARG_ARRAYTYPE_P(0), &batch.n_identifiers);
+
+	batch.identifiers = palloc0(sizeof(CdpBatchIdentifier) * ((Size) batch.n_identifiers + 1));
+	for (int i = 0; i < batch.n_identifiers; i++)
+		batch.identifiers[i].identifier_id = ids[i];
+	SPI_connect();
+	cdp_namespaces_hold(false);
+	if (batch.n_identifiers > 0)
+		lock_components_of(&batch);
+	SPI_finish();
+	PG_RETURN_VOID();
+}
+
+/* Upsert the batch's links; tells which are new, and which are redundant. */
 static void
 store_links(CdpBatch *batch)
 {
@@ -254,40 +345,13 @@ store_links(CdpBatch *batch)
 		int64 *entry = hash_search(by_ids, key, HASH_FIND, NULL);
 		bool isnull;
 
-		if (entry != NULL)
-			batch->links[entry[2]].is_new = DatumGetBool(cdp_result_datum(row, 3, &isnull));
+		if (entry == NULL)
+			continue;
+		batch->links[entry[2]].is_new = DatumGetBool(cdp_result_datum(row, 3, &isnull));
+		batch->links[entry[2]].is_redundant = DatumGetBool(cdp_result_datum(row, 4, &isnull));
 	}
 	cdp_done();
 	hash_destroy(by_ids);
-}
-
-/* Add the batch's sightings to the identifiers that were known before. */
-static void
-store_sightings(CdpBatch *batch)
-{
-	Oid types[] = {INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID};
-	CdpColumn *columns[lengthof(types)];
-	Datum arguments[lengthof(types)];
-
-	for (int i = 0; i < (int) lengthof(types); i++)
-		columns[i] = cdp_column(types[i], 64);
-	for (int i = 0; i < batch->n_identifiers; i++)
-	{
-		const CdpBatchIdentifier *id = &batch->identifiers[i];
-
-		if (id->is_new || id->event_count == 0)
-			continue;
-		cdp_column_add(columns[0], Int64GetDatum(id->identifier_id));
-		cdp_column_add(columns[1], TimestampTzGetDatum(id->first_seen_at));
-		cdp_column_add(columns[2], TimestampTzGetDatum(id->last_seen_at));
-		cdp_column_add(columns[3], Int64GetDatum(id->event_count));
-	}
-	if (columns[0]->n == 0)
-		return;
-	for (int i = 0; i < (int) lengthof(types); i++)
-		arguments[i] = cdp_column_array(columns[i]);
-	cdp_run(&write_sightings, arguments, NULL);
-	cdp_done();
 }
 
 /*
@@ -327,12 +391,13 @@ choose_components(CdpBatch *batch, const Place *places, int64 *components)
 
 		if (link->is_related)
 			continue;
-		if (link->is_new || places[link->a].component_id != places[link->b].component_id)
+		if (link->is_new || link->is_redundant || places[link->a].is_disputed ||
+			places[link->a].component_id != places[link->b].component_id)
 			is_open[cdp_union_find_root(&sets, link->a)] = true;
 	}
 	for (int i = 0; i < n; i++)
 	{
-		if (batch->cause != NULL || batch->identifiers[i].is_new || places[i].is_disputed)
+		if (batch->cause != NULL || batch->identifiers[i].is_new)
 			is_open[cdp_union_find_root(&sets, i)] = true;
 	}
 	for (int i = 0; i < n; i++)
@@ -419,7 +484,6 @@ cdp_identity_resolve(CdpBatch *batch)
 		collect_links(batch);
 		places = lock_components_of(batch);
 		store_links(batch);
-		store_sightings(batch);
 		if (batch->n_rederived > 0)
 		{
 			Datum ids = cdp_int64_array(batch->rederived, batch->n_rederived);

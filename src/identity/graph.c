@@ -21,7 +21,8 @@
 
 PG_FUNCTION_INFO_V1(cdp_connected_components);
 
-#define RING 64 /* edges under way at once */
+#define RING 64	 /* edges under way at once */
+#define AHEAD 32 /* nodes asked for ahead when all are gone through */
 
 typedef struct Receiver
 {
@@ -170,18 +171,23 @@ put_components(Receiver *r, ReturnSetInfo *result)
 {
 	const Datum *nodes = r->nodes.values;
 	uint32 *parent = r->sets.parent;
+	uint32 n = r->nodes.n_nodes;
 	bool nulls[2] = {false, false};
 
 	/* point every node at its root first, so that values can be asked for ahead */
-	for (uint32 i = 0; i < r->nodes.n_nodes; i++)
+	for (uint32 i = 0; i < n; i++)
+	{
+		if (i + AHEAD < n)
+			__builtin_prefetch(&parent[parent[i + AHEAD]]);
 		parent[i] = parent[parent[i]];
-	for (uint32 i = 0; i < r->nodes.n_nodes; i++)
+	}
+	for (uint32 i = 0; i < n; i++)
 	{
 		Datum values[2] = {nodes[i], nodes[parent[i]]};
 
-		if (i + 32 < r->nodes.n_nodes)
-			__builtin_prefetch(r->nodes.is_by_value ? (void *) &nodes[parent[i + 32]]
-													: DatumGetPointer(nodes[parent[i + 32]]));
+		if (i + AHEAD < n)
+			__builtin_prefetch(r->nodes.is_by_value ? (void *) &nodes[parent[i + AHEAD]]
+													: DatumGetPointer(nodes[parent[i + AHEAD]]));
 		if ((i & 0xFFFF) == 0)
 			CHECK_FOR_INTERRUPTS();
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);

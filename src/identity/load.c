@@ -146,7 +146,7 @@ node_ids(const CdpGraph *graph)
 static bool
 any_ruling(void)
 {
-	bool found = cdp_run(&has_rulings, NULL, NULL) > 0;
+	bool found = cdp_run_latest(&has_rulings, NULL, NULL) > 0;
 
 	cdp_done();
 	return found;
@@ -168,7 +168,7 @@ cdp_graph_load(CdpGraph *graph, const CdpNamespaces *namespaces, const int64 *co
 	cdp_done();
 	if (!any_ruling())
 		return;
-	take_rulings(graph, is_all ? cdp_run(&read_all_rulings, NULL, NULL) : cdp_run(&read_rulings, &ids, NULL));
+	take_rulings(graph, is_all ? cdp_run_latest(&read_all_rulings, NULL, NULL) : cdp_run_latest(&read_rulings, &ids, NULL));
 	cdp_done();
 }
 

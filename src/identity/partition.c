@@ -19,7 +19,7 @@ CDP_QUERY(move_identifiers,
 		  "UPDATE cdp.identity i SET profile_id = k.p, is_contested = k.c FROM unnest($1, $2, $3) AS k (id, p, c) "
 		  "WHERE i.identifier_id = k.id",
 		  "int8[],int8[],bool[]");
-CDP_QUERY(forget_identifiers, "DELETE FROM cdp.identity WHERE identifier_id = ANY($1)", "int8[]");
+CDP_QUERY(forget_identifiers, "SELECT cdp.forget_identifiers($1, $2, $3)", "int8[],int8[],int8[]");
 CDP_QUERY(note_moves,
 		  "INSERT INTO cdp.identity_change (identifier_id, from_profile_id, to_profile_id, cause, changed_at) "
 		  "SELECT *, clock_timestamp() FROM unnest($1, $2, $3, $4)",
@@ -27,10 +27,10 @@ CDP_QUERY(note_moves,
 CDP_QUERY(write_profiles,
 		  "INSERT INTO cdp.profile AS p (profile_id, entity, identifier_id, component_id, is_disputed, is_frozen, merged_into) "
 		  "SELECT id, e, i, c, d, f, m FROM unnest($1, $2, $3, $4, $5, $6, $7) AS k (id, e, i, c, d, f, m) ORDER BY id "
-		  "ON CONFLICT (profile_id) DO UPDATE SET identifier_id = excluded.identifier_id, component_id = excluded.component_id, "
-		  "is_disputed = excluded.is_disputed, is_frozen = excluded.is_frozen, merged_into = excluded.merged_into "
-		  "WHERE (p.identifier_id, p.component_id, p.is_disputed, p.is_frozen, p.merged_into) IS DISTINCT FROM "
-		  "(excluded.identifier_id, excluded.component_id, excluded.is_disputed, excluded.is_frozen, excluded.merged_into)",
+		  "ON CONFLICT (profile_id) DO UPDATE SET entity = excluded.entity, identifier_id = excluded.identifier_id, "
+		  "component_id = excluded.component_id, is_disputed = excluded.is_disputed, is_frozen = excluded.is_frozen, merged_into = excluded.merged_into "
+		  "WHERE (p.entity, p.identifier_id, p.component_id, p.is_disputed, p.is_frozen, p.merged_into) IS DISTINCT FROM "
+		  "(excluded.entity, excluded.identifier_id, excluded.component_id, excluded.is_disputed, excluded.is_frozen, excluded.merged_into)",
 		  "int8[],text[],int8[],int8[],bool[],bool[],int8[]");
 CDP_QUERY(judge_links,
 		  "UPDATE cdp.link l SET status = k.s, reason = k.r FROM unnest($1, $2, $3, $4) AS k (a, b, s, r) "
@@ -43,6 +43,7 @@ typedef struct Minted
 	int64 profile_id;
 	const char *entity;
 	int node; /* -1: that identifier is gone, and nobody follows it */
+	int64 identifier_id; /* as stored */
 } Minted;
 
 typedef struct Partition
@@ -106,7 +107,8 @@ read_minted_ids(Partition *p, const int64 *components, int n)
 		int node = cdp_graph_node(&p->graph, identifier_id);
 
 		p->minted[p->n_minted++] =
-			(Minted){cdp_result_int64(row, 1, 0), cdp_result_cstring(row, 3), node >= 0 ? node : heir_of(p, identifier_id)};
+			(Minted){cdp_result_int64(row, 1, 0), cdp_result_cstring(row, 3),
+					 node >= 0 ? node : heir_of(p, identifier_id), identifier_id};
 	}
 	cdp_done();
 }
@@ -200,9 +202,11 @@ store_profiles(Partition *p)
 	{
 		const Minted *minted = &p->minted[i];
 		const CdpNode *node = minted->node < 0 ? NULL : &p->graph.nodes[minted->node];
+		const char *entity =
+			node == NULL ? minted->entity : p->graph.namespaces->items[node->namespace_index].entity;
 
 		cdp_column_add(columns[0], Int64GetDatum(minted->profile_id));
-		cdp_column_add_text(columns[1], minted->entity, strlen(minted->entity));
+		cdp_column_add_text(columns[1], entity, strlen(entity));
 		if (node == NULL)
 			cdp_column_add_null(columns[2]);
 		else
@@ -334,22 +338,26 @@ note_recontested(CdpBatch *batch, int64 identifier_id)
 static void
 forget(Partition *p, Moves *m)
 {
-	CdpColumn *ids = cdp_column(INT8OID, 64);
+	static const Oid types[] = {INT8OID, INT8OID, INT8OID};
+	CdpColumn *columns[lengthof(types)]; /* who is gone; profile ids and whose they were */
 
+	make_columns(columns, types, lengthof(types));
 	for (int i = 0; i < p->graph.n_gone; i++)
 	{
 		const CdpStoredNode *gone = &p->graph.gone[i];
 
-		cdp_column_add(ids, Int64GetDatum(gone->identifier_id));
+		cdp_column_add(columns[0], Int64GetDatum(gone->identifier_id));
 		add_history(m, gone->identifier_id, gone->profile_id, 0, p->batch->cause != NULL ? p->batch->cause : "ruling");
 		cdp_batch_touch(p->batch, gone->profile_id);
 	}
-	for (int i = 0; i < p->n_minted; i++)
+	for (int i = 0; i < p->n_minted && p->graph.n_gone > 0; i++)
 	{
+		cdp_column_add(columns[1], Int64GetDatum(p->minted[i].profile_id));
+		cdp_column_add(columns[2], Int64GetDatum(p->minted[i].identifier_id));
 		if (p->minted[i].node < 0)
 			add_batch_move(p->batch, p->minted[i].profile_id, 0, false);
 	}
-	write_columns(&forget_identifiers, &ids, 1);
+	write_columns(&forget_identifiers, columns, lengthof(types));
 }
 
 /* Store what changed of identifiers, and write history. */

@@ -193,28 +193,57 @@ compare_nodes(const Graph *g, int a, int b)
 	if ((a) != (b))                                                                                                    \
 	return (a) < (b) ? -1 : 1
 
-/* The total order of specs/identity.md §3. */
+static inline int
+strong_priority(const Graph *g, const CdpGraphLink *link)
+{
+	return Min(namespace_of(g, link->a)->priority, namespace_of(g, link->b)->priority);
+}
+
+/* A link's place in the total order of specs/identity.md §3, as far as it is told without looking further. */
+typedef struct Place
+{
+	int tier; /* the weaker end's priority, which is positive; those of pinned links come before all */
+	int link;
+	TimestampTz last_seen_at;
+} Place;
+
 static int
-compare_links(const void *left, const void *right, void *arg)
+compare_places(const void *left, const void *right, void *arg)
 {
 	const Graph *g = arg;
-	const CdpGraphLink *p = &g->links[*(const int *) left];
-	const CdpGraphLink *q = &g->links[*(const int *) right];
-	int pa = namespace_of(g, p->a)->priority;
-	int pb = namespace_of(g, p->b)->priority;
-	int qa = namespace_of(g, q->a)->priority;
-	int qb = namespace_of(g, q->b)->priority;
+	const Place *x = left;
+	const Place *y = right;
+	const CdpGraphLink *p = &g->links[x->link];
+	const CdpGraphLink *q = &g->links[y->link];
 	int c;
 
 	CHECK_FOR_INTERRUPTS(); /* many links take long to sort */
-	ORDER(q->is_pinned, p->is_pinned);
-	ORDER(Max(pa, pb), Max(qa, qb));
-	ORDER(q->last_seen_at, p->last_seen_at);
-	ORDER(Min(pa, pb), Min(qa, qb));
+	ORDER(x->tier, y->tier);
+	ORDER(y->last_seen_at, x->last_seen_at);
+	ORDER(strong_priority(g, p), strong_priority(g, q));
 	ORDER(q->event_count, p->event_count);
 	ORDER(p->first_seen_at, q->first_seen_at);
 	c = compare_nodes(g, p->a, q->a);
 	return c != 0 ? c : compare_nodes(g, p->b, q->b);
+}
+
+/* The links in the order in which they are judged. */
+static Place *
+sort_links(const Graph *g)
+{
+	Place *order = palloc_extended(sizeof(Place) * ((Size) g->n_links + 1), MCXT_ALLOC_HUGE);
+
+	for (int i = 0; i < g->n_links; i++)
+	{
+		const CdpGraphLink *link = &g->links[i];
+
+		order[i].tier = Max(namespace_of(g, link->a)->priority, namespace_of(g, link->b)->priority) +
+						(link->is_pinned ? PG_INT32_MIN : 0);
+		order[i].link = i;
+		order[i].last_seen_at = link->last_seen_at;
+	}
+	qsort_arg(order, g->n_links, sizeof(Place), compare_places, unconstify(Graph *, g));
+	return order;
 }
 
 /* Links rejected one after the other for the same reason share its text. */
@@ -256,7 +285,7 @@ objection(Graph *g, const CdpGraphLink *link, int a, int b)
 	return NULL;
 }
 
-/* Mark the components in which the order of links can matter: for who is who, or only for which link is redundant. */
+/* Mark the components in which the order of links can matter for who is who. */
 static void
 find_disputed(Graph *g)
 {
@@ -268,7 +297,7 @@ find_disputed(Graph *g)
 		cdp_union_find_join(&components, g->links[i].a, g->links[i].b);
 	for (int i = 0; i < g->n_links; i++)
 	{
-		if (g->links[i].status != CDP_LINK_ACCEPTED)
+		if (g->links[i].status == CDP_LINK_REJECTED)
 			is_disputed[cdp_union_find_root(&components, g->links[i].a)] = true;
 	}
 	for (int i = 0; i < g->n_denials; i++)
@@ -297,18 +326,16 @@ cdp_resolve(const CdpNamespaces *namespaces, CdpNode *nodes, int n_nodes, CdpGra
 			const CdpRuling *rulings, int n_rulings)
 {
 	Graph g = {namespaces, nodes, n_nodes, links, n_links};
-	int *order = palloc_extended(sizeof(int) * ((Size) n_links + 1), MCXT_ALLOC_HUGE);
+	Place *order;
 
 	sort_rulings(&g, rulings, n_rulings);
 	list_limited(&g);
 	make_clusters(&g);
 	find_contested(&g);
-	for (int i = 0; i < n_links; i++)
-		order[i] = i;
-	qsort_arg(order, n_links, sizeof(int), compare_links, &g);
+	order = sort_links(&g);
 	for (int i = 0; i < n_links; i++)
 	{
-		CdpGraphLink *link = &links[order[i]];
+		CdpGraphLink *link = &links[order[i].link];
 		int a = cdp_union_find_root(&g.clusters, link->a);
 		int b = cdp_union_find_root(&g.clusters, link->b);
 
@@ -334,5 +361,5 @@ Size
 cdp_resolve_size(const CdpNamespaces *namespaces, Size n_nodes, Size n_links)
 {
 	/* a place in find_contested() and a counter for each namespace, two union-finds, two flags; the order of links */
-	return n_nodes * (2 * sizeof(int) * namespaces->n + 2 * sizeof(uint32) + 2 * sizeof(bool)) + n_links * sizeof(int);
+	return n_nodes * (2 * sizeof(int) * namespaces->n + 2 * sizeof(uint32) + 2 * sizeof(bool)) + n_links * sizeof(Place);
 }

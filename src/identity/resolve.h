@@ -19,7 +19,7 @@ typedef struct CdpNode
 	int cluster;	   /* index of a node that stands for the cluster */
 	int component;	   /* likewise for everything that links connect, accepted or not */
 	bool is_contested; /* a device seen with two values of one stronger namespace */
-	bool is_disputed;  /* in its component the order of links matters */
+	bool is_disputed;  /* in its component the order of links matters for who is who */
 } CdpNode;
 
 typedef enum CdpLinkStatus
@@ -67,8 +67,10 @@ typedef struct CdpRuling
 
 /*
  * Partition nodes and judge links.  A component is disputed when a link of it was rejected, or a device in it
- * may not bridge, or a denial concerns it: then a change of any link's evidence can change the partition; or when
- * a link is redundant: then it can change which.
+ * may not bridge, or a denial concerns it: then a change of any link's evidence can change the partition.  Else it
+ * is one cluster whatever the order, and only which links are redundant depends on it.  New evidence moves a link
+ * forward in the order, and an accepted one that moves forward stays accepted: so nothing changes unless a redundant
+ * one gets evidence.
  */
 extern void cdp_resolve(const CdpNamespaces *namespaces, CdpNode *nodes, int n_nodes, CdpGraphLink *links, int n_links,
 						const CdpRuling *rulings, int n_rulings);

@@ -72,7 +72,6 @@ walk(CdpBatch *batch, int first_stage)
 
 	if (cdp_log_stage_times)
 		initStringInfo(&times);
-	cdp_namespaces_hold(false);
 	batch->namespaces = cdp_namespaces_load();
 	for (int i = first_stage; i < (int) lengthof(stages); i++)
 	{
@@ -181,6 +180,7 @@ try_walk(int max, const Delivery *delivery, bool is_last_try)
 	MemoryContextSwitchTo(caller);
 	PG_TRY();
 	{
+		cdp_namespaces_hold(false);
 		batch = begin_batch(max);
 		walk(batch, deliver(batch, delivery));
 		ReleaseCurrentSubTransaction();
@@ -371,27 +371,6 @@ cdp_ingest(PG_FUNCTION_ARGS)
 	PG_RETURN_DATUM(HeapTupleGetDatum(make_row(fcinfo, values, nulls)));
 }
 
-/* The elements of a bigint[] that are not null, sorted, each once. */
-static const int64 *
-read_ids(ArrayType *array, int *n)
-{
-	Datum *elements;
-	bool *nulls;
-	int64 *ids;
-	int n_elements;
-	int n_ids = 0;
-
-	deconstruct_array(array, INT8OID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE, &elements, &nulls, &n_elements);
-	ids = palloc(sizeof(int64) * ((Size) n_elements + 1));
-	for (int i = 0; i < n_elements; i++)
-	{
-		if (!nulls[i])
-			ids[n_ids++] = DatumGetInt64(elements[i]);
-	}
-	*n = cdp_sort_distinct(ids, n_ids);
-	return ids;
-}
-
 /* cdp.reconsider(identifier_ids, cause, rederived): the corridor from 'resolve' on, with no message. */
 Datum
 cdp_reconsider(PG_FUNCTION_ARGS)
@@ -403,9 +382,9 @@ cdp_reconsider(PG_FUNCTION_ARGS)
 	bool is_null[4] = {false};
 
 	check_ready();
-	delivery.identifier_ids = read_ids(PG_GETARG_ARRAYTYPE_P(0), &delivery.n_identifiers);
+	delivery.identifier_ids = cdp_int64_elements(PG_GETARG_ARRAYTYPE_P(0), &delivery.n_identifiers);
 	delivery.cause = text_to_cstring(PG_GETARG_TEXT_PP(1));
-	delivery.rederived = read_ids(PG_GETARG_ARRAYTYPE_P(2), &delivery.n_rederived);
+	delivery.rederived = cdp_int64_elements(PG_GETARG_ARRAYTYPE_P(2), &delivery.n_rederived);
 	SPI_connect();
 	batch = try_walk(1, &delivery, true);
 	values[0] = Int64GetDatum(batch->merges);

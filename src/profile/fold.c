@@ -21,7 +21,7 @@ CDP_QUERY(write_fragments,
 		  "last_seen_at = greatest(f.last_seen_at, excluded.last_seen_at), "
 		  "event_count = f.event_count + excluded.event_count",
 		  "int8[],int8[],cdp.traits[],cdp.consent_state[],timestamptz[],timestamptz[],int8[]");
-CDP_QUERY(refold_fragments, "SELECT * FROM cdp.refold($1)", "int8[]");
+CDP_QUERY(refold_fragments, "SELECT * FROM cdp.refold($1, $2)", "int8[],int8[]");
 CDP_QUERY(fold_profiles,
 		  "UPDATE cdp.profile p SET traits = n.traits, consents = n.consents, first_seen_at = n.first_seen_at, "
 		  "last_seen_at = n.last_seen_at, event_count = n.event_count FROM ("
@@ -159,8 +159,9 @@ store_fragments(CdpBatch *batch)
 static void
 refold(CdpBatch *batch)
 {
-	Datum ids = cdp_int64_array(batch->refolded, batch->n_refolded);
-	uint64 n = cdp_run(&refold_fragments, &ids, NULL);
+	Datum arguments[2] = {cdp_int64_array(batch->refolded, batch->n_refolded),
+						  cdp_int64_array(batch->reread_devices, batch->n_reread_devices)};
+	uint64 n = cdp_run(&refold_fragments, arguments, NULL);
 
 	for (uint64 row = 0; row < n; row++)
 		cdp_batch_touch(batch, cdp_result_int64(row, 1, 0));

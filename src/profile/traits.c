@@ -11,6 +11,7 @@ PG_FUNCTION_INFO_V1(cdp_traits_in);
 PG_FUNCTION_INFO_V1(cdp_traits_recv);
 PG_FUNCTION_INFO_V1(cdp_traits_merge);
 PG_FUNCTION_INFO_V1(cdp_traits_of);
+PG_FUNCTION_INFO_V1(cdp_traits_step);
 
 Datum
 cdp_traits_in(PG_FUNCTION_ARGS)
@@ -63,12 +64,9 @@ take_map(void *arg, int key, CdpStamped *map)
 }
 
 /* The members of a JSON object, all said at one instant by a source of one rank. */
-Datum
-cdp_traits_of(PG_FUNCTION_ARGS)
+static CdpStamped *
+make_traits(Jsonb *object, TimestampTz at, int32 rank)
 {
-	Jsonb *object = PG_GETARG_JSONB_P(0);
-	TimestampTz at = PG_GETARG_TIMESTAMPTZ(1);
-	int32 rank = PG_GETARG_INT32(2);
 	CdpGatherer gatherer = {0};
 	CdpStamped *traits = NULL;
 
@@ -84,7 +82,32 @@ cdp_traits_of(PG_FUNCTION_ARGS)
 						errhint("A rank is between -32767 and 32767.")));
 	cdp_gather_object(&gatherer, 0, &object->root, at, rank);
 	if (gatherer.n == 0)
-		PG_RETURN_POINTER(cdp_stamped_build(NULL, 0, cdp_stamped_tie_bytes));
+		return cdp_stamped_build(NULL, 0, cdp_stamped_tie_bytes);
 	cdp_gather_build(&gatherer, cdp_stamped_tie_bytes, take_map, &traits);
+	return traits;
+}
+
+Datum
+cdp_traits_of(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_POINTER(make_traits(PG_GETARG_JSONB_P(0), PG_GETARG_TIMESTAMPTZ(1), PG_GETARG_INT32(2)));
+}
+
+/* Merge one more object into traits. One without a time was said before all others, one without a rank has the lowest. */
+Datum
+cdp_traits_step(PG_FUNCTION_ARGS)
+{
+	CdpStamped *traits = PG_ARGISNULL(0) ? NULL : PG_GETARG_STAMPED_P(0);
+	TimestampTz at = PG_ARGISNULL(2) ? CDP_FIRST_INSTANT : PG_GETARG_TIMESTAMPTZ(2);
+	int32 rank = PG_NARGS() < 4 ? 0 : PG_ARGISNULL(3) ? -PG_INT16_MAX : PG_GETARG_INT32(3);
+
+	if (!PG_ARGISNULL(1))
+	{
+		CdpStamped *more = make_traits(PG_GETARG_JSONB_P(1), at, rank);
+
+		traits = traits == NULL ? more : cdp_stamped_merge(traits, more, cdp_stamped_tie_bytes);
+	}
+	if (traits == NULL)
+		PG_RETURN_NULL();
 	PG_RETURN_POINTER(traits);
 }

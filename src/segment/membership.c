@@ -12,6 +12,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
@@ -48,6 +49,10 @@ cdp_work_lock(LOCKMODE mode)
 
 	if (!OidIsValid(relation))
 		cdp_require_init();
+	if (mode == ExclusiveLock && IsolationUsesXactSnapshot())
+		ereport(ERROR, (errcode(ERRCODE_INVALID_TRANSACTION_STATE),
+						errmsg("segments can be changed in isolation level READ COMMITTED only"),
+						errhint("Everybody who is known by then is evaluated. Use BEGIN ISOLATION LEVEL READ COMMITTED.")));
 	LockRelationOid(relation, mode);
 }
 
@@ -85,7 +90,7 @@ void
 cdp_work_load(CdpWork *work, const char *only)
 {
 	Datum argument = only == NULL ? (Datum) 0 : CStringGetTextDatum(only);
-	uint64 n = cdp_run(&read_segments, &argument, only == NULL ? "n" : " ");
+	uint64 n = cdp_run_latest(&read_segments, &argument, only == NULL ? "n" : " ");
 
 	MemoryContextSwitchTo(work->context);
 	work->is_partial = only != NULL;

@@ -74,7 +74,4 @@ if [ -r /proc/self/status ]; then
 fi
 make_edges edge_many "$many"
 settle edge_many
-rounds_before=$rounds
-rounds=$(((rounds + 1) / 2))
 compare "$many beside $edges edges, ns an edge" "<=" 1.4 many_edges few_edges
-rounds=$rounds_before

@@ -96,7 +96,7 @@ SELECT count(*) > 500 AS is_enough, bool_or(error = 'none') AS some_are_read, bo
 	string_agg(DISTINCT split_part(error, ' ', 1), ', ' ORDER BY split_part(error, ' ', 1)) AS errors
 FROM generate_series(1, 600) n, LATERAL (SELECT ('x' || substr(md5(n::text), 1, 6))::bit(24)::integer AS random) r,
 	LATERAL (SELECT set_byte(cdp.identifier_send('email:ada@example.com'), random % 21, random / 21 % 256) AS mutant) m, LATERAL (SELECT error_of(format('SELECT receive(%L)', mutant)) AS error) e;
-DO $$ BEGIN EXECUTE format('COPY (SELECT 1) TO PROGRAM %L', 'rm -f ' || quote_literal((SELECT path FROM place))); END $$;
+DO $$ BEGIN EXECUTE format('COPY (SELECT 1) TO PROGRAM %L', 'cat >/dev/null; rm -f ' || quote_literal((SELECT path FROM place))); END $$;
 
 -- comparison: by namespace, then value, bytewise
 SELECT array_agg(i ORDER BY i) = array_agg(i ORDER BY cdp.namespace(i) COLLATE "C", cdp.value(i) COLLATE "C") AS is_bytewise FROM original WHERE i IS NOT NULL;

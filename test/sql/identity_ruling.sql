@@ -63,6 +63,39 @@ SELECT ruling_id, kind, a, b, reason, undone_at IS NOT NULL AS is_undone FROM cd
 SELECT cdp.profile_as_of('anonymous_id:phone', '2020-01-01'), cdp.profile_as_of('anonymous_id:phone', 'infinity');
 SELECT cause, count(*) FROM cdp.identity_change GROUP BY 1 ORDER BY 1;
 SELECT * FROM cdp.verify() WHERE differences > 0;
+-- what a ruling names keeps its form and its order of strength
+SELECT cdp.pin('user_id:ann', 'email:a.n.n@gmail.com', 'her other one') AS ruling \gset
+SELECT cdp.create_namespace('email', 'contact', 20, 5, normalizer => 'email_gmail', paths => '{identify:traits.email}');
+SELECT cdp.create_namespace('email', 'contact', 5, 5, normalizer => 'email', paths => '{identify:traits.email}');
+SELECT cdp.create_namespace('email', 'contact', 20, 5, normalizer => 'email', paths => '{identify:traits.email}', entity => 'account');
+SELECT cdp.undo(:ruling);
+BEGIN;
+SELECT cdp.create_namespace('email', 'contact', 5, 5, normalizer => 'email_gmail', paths => '{identify:traits.email}');
+ROLLBACK;
+-- the past is read again as it is now, not as it was when the transaction began
+BEGIN ISOLATION LEVEL REPEATABLE READ;
+SELECT cdp.block_value('tablet');
+ROLLBACK;
+BEGIN ISOLATION LEVEL SERIALIZABLE;
+SELECT cdp.create_segment('members', $$trait plan = 'pro'$$);
+ROLLBACK;
+-- who may only read holds nobody up
+CREATE ROLE regress_identity_ruling;
+GRANT USAGE ON SCHEMA cdp TO regress_identity_ruling;
+GRANT SELECT ON ALL TABLES IN SCHEMA cdp TO regress_identity_ruling;
+SET ROLE regress_identity_ruling;
+SELECT cdp.hold_rules();
+SELECT cdp.hold_rules(is_alone => false);
+SELECT cdp.block_value('tablet');
+SELECT cdp.pin('user_id:ann', 'user_id:bob', 'no');
+RESET ROLE;
+DROP OWNED BY regress_identity_ruling;
+DROP ROLE regress_identity_ruling;
+-- a value that is pinned is not blocked from under the pin
+SELECT cdp.pin('user_id:pinned', 'email:pinned@x.y', 'told on the phone') > 0 AS ruled;
+SELECT cdp.block_value('pinned@x.y', 'email');
+SELECT count(*) FROM cdp.blocked_value;
+SELECT * FROM cdp.verify() WHERE differences > 0;
 \c postgres
 SET client_min_messages = warning;
 DROP DATABASE regress_identity_ruling;

@@ -48,6 +48,17 @@ SELECT events FROM cdp.ingest('{"type":"track","messageId":"7","userId":"ada","a
 SELECT cdp.profile(:other) = cdp.profile(:ada) AS same_document, cdp.profile_id(:other::bigint) = :ada AS redirects, cdp.profile_id(:ada::bigint) = :ada AS stays;
 SELECT message_id, occurred_at, anchor FROM cdp.timeline(:other);
 SELECT profile_id = :ada AS is_hers, entity, traits, first_seen_at, last_seen_at, event_count FROM cdp.profiles ORDER BY profile_id;
+-- why a trait is what it is: every value said, and the verdict
+SELECT cdp.create_source('crm', rank => 5);
+SELECT i.events FROM unnest(ARRAY['{"type":"identify","messageId":"8","userId":"ada","traits":{"plan":"free"},"timestamp":"2026-01-01T00:00:00Z"}', '{"type":"identify","messageId":"9","anonymousId":"a2","traits":{"plan":"gold","n":null},"timestamp":"2026-01-02T00:00:00Z"}',
+	'{"type":"group","messageId":"g1","userId":"ada","groupId":"g","traits":{"plan":"team"},"timestamp":"2026-01-01T00:00:00Z"}', '{"type":"group","messageId":"g2","userId":"bob","groupId":"g","traits":{"plan":"solo"},"timestamp":"2026-01-02T00:00:00Z"}']) p, LATERAL (SELECT * FROM cdp.ingest(p) OFFSET 0) i;
+SELECT events FROM cdp.ingest('{"type":"identify","messageId":"10","userId":"ada","traits":{"plan":"base"},"timestamp":"2026-01-02T00:00:00Z"}', 'crm');
+SELECT * FROM cdp.explain_trait(:other, 'plan');
+SELECT value, verdict FROM cdp.explain_trait(:ada, 'n');
+SELECT value, anchor, message_id, verdict FROM cdp.explain_trait(cdp.profile_id('group_id:g'), 'plan');
+SELECT cdp.profile('group_id:g') -> 'traits' AS account, cdp.profile('user_id:ada') #> '{traits,plan}' AS plan;
+SELECT count(*) FROM cdp.explain_trait(:ada, 'nothing');
+SELECT count(*) FROM cdp.explain_trait(1000000, 'plan');
 -- in a join, one call a row; in a subtransaction that fails
 SELECT i.namespace, i.value, cdp.profile(cdp.identifier(i.namespace, i.value)) ->> 'event_count' AS events FROM cdp.identifiers i ORDER BY 1, 2;
 SELECT count(*) FROM generate_series(1, 2000), LATERAL (SELECT cdp.profile('user_id:ada') AS p) p WHERE p IS NOT NULL;

@@ -78,7 +78,7 @@ SELECT error_of($$SELECT receive('\x027b7d')$$);
 SELECT count(*) AS mutants, bool_or(error = 'none') AS some_are_read, bool_or(error <> 'none') AS some_are_refused, string_agg(DISTINCT split_part(error, ' ', 1), ', ' ORDER BY split_part(error, ' ', 1)) AS errors
 FROM generate_series(1, 400) n, LATERAL (SELECT cdp.traits_send('{"plan": {"at": "2026-01-31T09:00:00Z", "rank": 0, "value": "pro"}}') AS good) g, LATERAL (SELECT ('x' || substr(md5(n::text), 1, 6))::bit(24)::integer AS random) r,
 	LATERAL (SELECT error_of(format('SELECT receive(%L)', set_byte(good, random % length(good), random / 100 % 256))) AS error) e;
-DO $$ BEGIN EXECUTE format('COPY (SELECT 1) TO PROGRAM %L', 'rm -f ' || quote_literal((SELECT path FROM place))); END $$;
+DO $$ BEGIN EXECUTE format('COPY (SELECT 1) TO PROGRAM %L', 'cat >/dev/null; rm -f ' || quote_literal((SELECT path FROM place))); END $$;
 
 -- the algebra, on generated maps that share names, times, ranks and values
 CREATE TABLE random AS SELECT n AS id, coalesce((SELECT cdp.merge_traits(cdp.traits(jsonb_build_object('k' || r % 5, CASE r / 5 % 7 WHEN 0 THEN 'null'::jsonb WHEN 1 THEN '"a"' WHEN 2 THEN '"b"' WHEN 3 THEN '1' WHEN 4 THEN '1.0' WHEN 5 THEN '{"x":[1]}' ELSE '[]' END),

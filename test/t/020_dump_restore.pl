@@ -63,9 +63,12 @@ my %catalog = (
 		FROM pg_class AS c WHERE c.relnamespace = 'cdp'::regnamespace AND c.relkind IN ('r', 'p', 'm', 'v') ORDER BY c.oid::regclass::text
 		END
 
-# The people with their identifiers and traits, profile ids and all.
+# The people with their identifiers and traits, profile ids and all; whose each event is; how links are judged.
 my $people = <<~'END';
-	SELECT i.namespace, i.value, i.profile_id, i.event_count, p.traits FROM cdp.identifiers AS i LEFT JOIN cdp.profiles AS p USING (profile_id) ORDER BY 1, 2
+	SELECT i.namespace, i.value, i.profile_id, i.event_count, i.is_contested, p.traits FROM cdp.identifiers AS i LEFT JOIN cdp.profiles AS p USING (profile_id) ORDER BY 1, 2;
+	SELECT message_id, anchor_value FROM cdp.events ORDER BY 1, 2;
+	SELECT namespace_a, value_a, namespace_b, value_b, status, reason FROM cdp.links ORDER BY 1, 2, 3, 4;
+	SELECT ruling_id, kind, a, b, message_id, undone_at FROM cdp.ruling ORDER BY 1;
 	END
 
 # Compare two databases, catalog by catalog.
@@ -97,6 +100,14 @@ sub continue_in
 		$there->safe_psql($db, 'SELECT cdp.ingest(' . as_sql(track('after-2', 'u-new', 'a-new')) . ')');
 		cmp_ok($there->safe_psql($db, "SELECT profile_id FROM cdp.identifiers WHERE value = 'u-new'"), '>', $highest, 'a new person gets a new id');
 		$there->safe_psql($db, 'SELECT cdp.ingest(' . as_sql(track('after-3', 'u3', 'a4')) . ')');
+		$there->safe_psql($db, 'SELECT cdp.ingest(' . as_sql(track('after-4', 'on-till-3', 'till', 'Seen', '2026-01-01T11:00:00Z')) . ')');
+		is($there->safe_psql($db, "SELECT anchor_value FROM cdp.events WHERE message_id = 'till-9'"), 'on-till-3', 'a late sign-in on a shared device takes over what follows');
+		$there->safe_psql($db, 'SELECT cdp.undo(ruling_id) FROM cdp.ruling WHERE undone_at IS NULL ORDER BY ruling_id DESC');
+		is($there->safe_psql($db, "SELECT count(*) FROM cdp.events WHERE message_id = 'm17'"), '1', 'a retracted message is put back');
+		is($there->safe_psql($db, "SELECT event_count FROM cdp.identifiers WHERE value = 'u19'"), '6', 'a retracted identifier too');
+		$there->safe_psql($db, "SELECT cdp.create_namespace('event_name', 'contact', paths => '{track:event}')");
+		$there->safe_psql($db, "SELECT cdp.drop_namespace('event_name')");
+		is($there->safe_psql($db, 'SET cdp.identity_max_component = 1000; SELECT cdp.resolve_frozen()'), '0', 'what was frozen is resolved');
 		$there->safe_psql($db, 'SELECT cdp.init()');
 		is($there->safe_psql($db, 'SELECT coalesce(string_agg(part || $$: $$ || differences, $$, $$), $$none$$) FROM cdp.verify() WHERE differences <> 0'),
 			'none', 'cdp.verify() finds no difference');
@@ -114,10 +125,28 @@ my $payloads = join ', ', map {
 $node->safe_psql('original', "INSERT INTO cdp.inbox (payload) VALUES $payloads; SELECT cdp.process();");
 $node->poll_query_until('original', 'SELECT messages = 0 FROM cdp.process()');
 $node->safe_psql('original', 'SELECT cdp.ingest($$not json$$)');
+# a shared device, rulings of each kind, an undone one, other rules, a component that is frozen
+$node->safe_psql('original', 'SELECT cdp.ingest(' . as_sql($_) . ')') for
+	(map { track("till-$_", 'on-till-' . $_ % 3, 'till', 'Seen', sprintf('2026-01-01T%02d:00:00Z', 8 + $_)) } 1 .. 2),
+	(map { qq({"type":"track","event":"Seen","messageId":"till-$_","anonymousId":"till","timestamp":"2026-01-01T@{[ 3 + $_ ]}:00:00Z"}) } 7 .. 9);
+$node->safe_psql('original', <<~'END');
+	SELECT cdp.retract('m17'::text, 'a test', 'default');
+	SELECT cdp.retract('user_id:u19'::cdp.identifier, 'a test');
+	SELECT cdp.retract('user_id:u21'::cdp.identifier, 'anonymous_id:a71'::cdp.identifier, 'a test');
+	SELECT cdp.deny('user_id:u23', 'anonymous_id:a73', 'they differ');
+	SELECT cdp.undo(cdp.pin('user_id:u27', 'anonymous_id:never-seen', 'they do not'));
+	SELECT cdp.pin('user_id:u25', 'anonymous_id:never-seen', 'they are one');
+	SELECT cdp.block_value('a99', 'anonymous_id');
+	SELECT cdp.create_namespace('email', 'contact', 20, 3, normalizer => 'email', paths => '{identify:traits.email}');
+	SET cdp.identity_max_component = 100;
+	SELECT events FROM cdp.ingest((SELECT jsonb_build_object('batch', jsonb_agg(jsonb_build_object('type', 'track', 'event', 'Seen', 'messageId', 'ice-' || n,
+		'userId', 'ice-' || n, 'anonymousId', 'ice'))) FROM generate_series(1, 120) n));
+	END
+is($node->safe_psql('original', 'SELECT count(*) FROM cdp.frozen_components'), '1', 'there is something frozen');
 # merges and what is still to be processed
 $node->safe_psql('original', 'SELECT cdp.ingest(' . as_sql(track('merge', 'u1', 'a2')) . ')');
 $node->safe_psql('original', 'INSERT INTO cdp.inbox (payload) VALUES (' . as_sql(track('waiting', 'u2', 'a-waiting')) . '), (' . as_sql(track('m7', 'u7', 'a7')) . ')');
-is($node->safe_psql('original', 'SELECT count(*) FROM cdp.events WHERE message_id ~ $$^m\d+$$'), '300', 'there is something to dump');
+is($node->safe_psql('original', 'SELECT count(*) FROM cdp.events WHERE message_id ~ $$^m\d+$$'), '299', 'there is something to dump');
 
 $node->command_ok([ 'pg_dump', '-Fc', '-d', $node->connstr('original'), '-f', "$dir/custom" ], 'pg_dump -Fc');
 $node->command_ok([ 'pg_dump', '-d', $node->connstr('original'), '-f', "$dir/plain" ], 'pg_dump, plain');

@@ -55,6 +55,20 @@ def nasty_rules(r):
     return rules
 
 
+def earlier_rules(r, rules, ranks_too):
+    """Other limits and bridges for the same namespaces; other priorities too if wanted."""
+    names = list(rules)
+    ranks = [rules[name]["priority"] for name in names]
+    if ranks_too:
+        r.shuffle(ranks)
+    earlier = {}
+    for name, rank in zip(names, ranks):
+        earlier[name] = rules[name] | {"priority": rank, "limit": r.choice([None, 1, 2, 3])}
+        if "bridge" in rules[name]:
+            earlier[name]["bridge"] = r.choice(["unique", "always", "never"])
+    return earlier
+
+
 def named(r, happenings):
     """Events with message ids whose order has nothing to do with that of the times."""
     names = r.sample(range(10 * len(happenings)), len(happenings))
@@ -66,18 +80,18 @@ def plain_stream(oracle, r):
     if r.random() < 0.7:
         return [[m, t * SECOND, [tuple(n) for n in ids]] for m, t, ids in oracle.random_stream(r)[1]]
     pool = [(n, f"{n[0]}{i}") for n, k in (("user_id", 4), ("email", 5), ("phone", 3), ("device_id", 3), ("anonymous_id", 6)) for i in range(k)]
-    return named(r, [(r.randrange(r.choice([3, 12])) * SECOND, r.sample(pool, r.choice([1, 2, 2, 2, 3, 4]))) for _ in range(r.randrange(8, 40))])
+    return named(r, [(r.randrange(r.choice([3, 12])) * SECOND, r.sample(pool, r.choice([1, 2, 2, 2, 3, 4]))) for _ in range(r.randrange(8, 30))])
 
 
 def dense(r):
     """A few of everybody, all with all."""
     pool = [(n, f"{n[0]}{i}") for n in ("user_id", "customer_id", "member_id", "email", "phone", "device_id", "anonymous_id") for i in range(r.choice([1, 2, 3, 4]))]
-    return [(r.randrange(30), r.sample(pool, r.choice([1, 2, 2, 2, 3, 4]))) for _ in range(r.randrange(6, 40))]
+    return [(r.randrange(30), r.sample(pool, r.choice([1, 2, 2, 2, 3, 4]))) for _ in range(r.randrange(6, 30))]
 
 
 def chain(r):
     """Devices known by each other in a row, with people here and there."""
-    n = r.choice([5, 10, 20, 50])
+    n = r.choice([4, 5, 6, 10, 20, 50])
     devices = [(r.choice(["device_id", "anonymous_id"]), f"d{i}") for i in range(n)]
     happenings = [(r.randrange(60), [devices[i], devices[i + 1]]) for i in range(n - 1)]
     for i in range(r.choice([1, 2, 2, 3, 5])):
@@ -94,7 +108,7 @@ def hub(r):
         happenings.append((r.randrange(3 * n), [(r.choice(["user_id", "user_id", "user_id", "email", "member_id"]), f"u{i}"), device]))
         if r.random() < 0.1:
             happenings.append((r.randrange(3 * n), [("user_id", f"u{i}"), ("email", f"e{i}")]))
-        if r.random() < 0.1:
+        if r.random() < 0.1 and n < 40:
             happenings.append((r.randrange(3 * n), [device]))
     return happenings
 
@@ -144,7 +158,7 @@ def random_rulings(r, rules, events):
     pool = sorted({n for _, _, ids in events for n in ids} | {("user_id", "u9"), ("email", "e9")})
     rulings = set()
     for _ in range(r.choice([1, 1, 2, 3, 5])):
-        kind, (m, _, ids) = r.choice(RULINGS), r.choice(events)
+        kind, (m, _, ids) = r.choice(RULINGS + ("pin", "deny")), r.choice(events)
         if kind == "retract_message":
             rulings.add((kind, m))
         elif kind == "retract_identifier":
@@ -187,14 +201,14 @@ def batches(r, ids):
     for part in cut(r, ids, r.choice([1, 2, 4])):
         done += part
         again = r.sample(done, r.randrange(len(done) + 1)) if r.random() < 0.3 else []
-        steps.append(("inbox", part + again, r.choice([1, 3, 10000])) if r.random() < 0.6 else ("envelope", part + again))
+        steps.append(("inbox", part + again, r.choice([2, 5, 10000])) if r.random() < 0.5 else ("envelope", part + again))
     return steps
 
 
 def restarted(r, ids):
     """Part of it, part of it waiting in the inbox while the server stops and starts, and the rest."""
     before, waiting, after = cut(r, ids, 3)
-    return r.choice([calls, batches])(r, before) + [("waiting", waiting), ("pause",)] + r.choice([calls, batches])(r, after)
+    return batches(r, before) + [("waiting", waiting), ("pause",)] + batches(r, after)
 
 
 def together(r, ids):
@@ -262,6 +276,15 @@ def ruling_sql(prefix, ruling):
     return f"cdp.{kind.split('_')[0]}(" + ", ".join(f"'{n}:{prefix}{v}'::cdp.identifier" for n, v in what) + ", 'test')"
 
 
+def change_json(prefix, ruling):
+    """A ruling as cdp.simulate() takes it."""
+    kind, *what = ruling
+    if kind == "retract_message":
+        return {"retract": {"message_id": prefix + what[0]}}
+    names = [f"{n}:{prefix}{v}" for n, v in what]
+    return {kind.split("_")[0]: names if len(names) > 1 else names[0]}
+
+
 def step_sql(prefix, events, step, r):
     """A step as SQL; none for a pause."""
     kind = step[0]
@@ -279,13 +302,15 @@ def step_sql(prefix, events, step, r):
     return insert(messages) + (drain(step[2]) if kind == "inbox" else "")
 
 
-def rules_sql(rules):
-    """Make or replace namespaces."""
-    sql = ""
-    for name, c in rules.items():
-        sql += (f"SELECT cdp.create_namespace('{name}', '{c['kind']}', {c['priority']}, {c.get('limit') or 'NULL'}, bridge => '{c.get('bridge', 'unique')}', "
+def rules_sql(rules, instead_of=None):
+    """Make namespaces, or replace others of these names."""
+    def sql(name, c, priority):
+        return (f"SELECT cdp.create_namespace('{name}', '{c['kind']}', {priority}, {c.get('limit') or 'NULL'}, bridge => '{c.get('bridge', 'unique')}', "
                 f"normalizer => 'none', paths => '{PATHS.get(name, '{}')}');\n")
-    return sql
+    # nobody may have another's priority on the way
+    aside = [name for name, c in rules.items() if instead_of and instead_of[name]["priority"] != c["priority"]]
+    return ("BEGIN;\n" + "".join(sql(name, instead_of[name], 1000 + instead_of[name]["priority"]) for name in aside)
+            + "".join(sql(name, c, c["priority"]) for name, c in rules.items()) + "COMMIT;\n")
 
 
 HELPERS = """
@@ -436,15 +461,17 @@ def may_stand(oracle, rules, events, force, ruling):
     return kind == "deny" or not any(link[:2] == tuple(what) for link in resolve(oracle, rules, events, force + [ruling])[1])
 
 
-def rulings_in_force(oracle, rules, events, steps):
-    """Which of the rulings among the steps are not refused, and stand in the end."""
-    known, force = [], []
+def rulings_in_force(oracle, rules, events, steps, earlier=None):
+    """Which of the rulings among the steps, until a pause under earlier rules, are not refused, and stand in the end."""
+    known, force, in_force = [], [], earlier or rules
     for step in steps:
-        if step[0] in EVENT_STEPS:
+        if step[0] == "pause":
+            in_force = rules
+        elif step[0] in EVENT_STEPS:
             known += [events[m] for m in step[1]]
         elif step[0] == "undo":
             force = [x for x in force if x != step[1]]
-        elif step[0] in RULINGS and may_stand(oracle, rules, known, force, step):
+        elif step[0] in RULINGS and may_stand(oracle, in_force, known, force, step):
             force.append(step)
     return sorted(force)
 
