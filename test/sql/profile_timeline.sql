@@ -48,7 +48,7 @@ DECLARE
 BEGIN
 	EXECUTE format('COPY golden TO %L (FORMAT binary)', file);
 	EXECUTE format('COPY golden_again FROM %L (FORMAT binary)', file);
-	EXECUTE format('COPY (SELECT) TO PROGRAM %L', format('rm %L', file));
+	EXECUTE format('COPY golden_again FROM PROGRAM %L', format('rm %L', file));
 END
 $$;
 SELECT count(*) FROM golden a JOIN golden_again b USING (what) WHERE a.t = b.t AND cdp.is_same(a.t, b.t) AND NOT a.t <> b.t;
@@ -252,7 +252,7 @@ BEGIN
 			refused := refused + 1;
 		END;
 	END LOOP;
-	EXECUTE format('COPY (SELECT) TO PROGRAM %L', format('rm %L', file));
+	EXECUTE format('COPY received FROM PROGRAM %L', format('rm %L', file));
 	IF accepted < 10 OR refused < 100 THEN
 		RAISE WARNING '% accepted, % refused', accepted, refused;
 	END IF;
