@@ -245,6 +245,116 @@ END
 $$;
 COMMENT ON FUNCTION cdp.explain_trait(bigint, text) IS 'Why a profile has the value of a trait that it has: every value that was ever said of it, by which message and source, under which identifier, and the verdict on it: counts, older, of a source of lower rank, the smaller value (of two said at the same instant by equals); null unsets the trait. The latest first; no row when nothing was said. The profile id may be an old one';
 
+-- timelines: packed sets of events, on any table
+
+CREATE TYPE cdp.timeline;
+COMMENT ON TYPE cdp.timeline IS 'A packed, sorted set of events, each with an instant, a name, properties (numbers, strings, booleans) and 16 bits of its message id''s hash where it has one; about 4 to 6 bytes an event. Text form: [{"at": "2026-01-31T09:00:00Z", "name": "Order Completed", "properties": {"revenue": 9.9}, "id": 48213}]';
+
+CREATE FUNCTION cdp.timeline_in(cstring) RETURNS cdp.timeline
+AS 'MODULE_PATHNAME', 'cdp_timeline_in' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION cdp.timeline_in(cstring) IS 'Input of timeline: a JSON array of events in any order. Errors 22P02 and 22003, which never show a value';
+CREATE FUNCTION cdp.timeline_out(cdp.timeline) RETURNS cstring
+AS 'MODULE_PATHNAME', 'cdp_timeline_out' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION cdp.timeline_out(cdp.timeline) IS 'Output of timeline: a JSON array of events, oldest first';
+CREATE FUNCTION cdp.timeline_recv(internal) RETURNS cdp.timeline
+AS 'MODULE_PATHNAME', 'cdp_timeline_recv' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION cdp.timeline_recv(internal) IS 'Binary input of timeline: the packed form (docs/timeline.md), wholly checked. Error 22P03';
+CREATE FUNCTION cdp.timeline_send(cdp.timeline) RETURNS bytea
+AS 'MODULE_PATHNAME', 'cdp_timeline_send' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION cdp.timeline_send(cdp.timeline) IS 'Binary output of timeline: the packed form (docs/timeline.md)';
+
+CREATE TYPE cdp.timeline (
+	INPUT = cdp.timeline_in, OUTPUT = cdp.timeline_out, RECEIVE = cdp.timeline_recv, SEND = cdp.timeline_send,
+	INTERNALLENGTH = VARIABLE, ALIGNMENT = int4, STORAGE = extended
+);
+
+CREATE FUNCTION cdp.timeline(name text, at timestamptz, properties jsonb DEFAULT NULL, message_id text DEFAULT NULL) RETURNS cdp.timeline
+AS 'MODULE_PATHNAME', 'cdp_timeline_of' LANGUAGE C IMMUTABLE PARALLEL SAFE;
+COMMENT ON FUNCTION cdp.timeline(text, timestamptz, jsonb, text) IS 'A timeline of one event; null when name or instant are. Of the properties it keeps numbers (18 digits), strings and booleans. Errors 22008, 22023, 22003';
+
+CREATE FUNCTION cdp.timeline_put(timeline cdp.timeline, name text, at timestamptz) RETURNS cdp.timeline
+AS 'MODULE_PATHNAME', 'cdp_timeline_put' LANGUAGE C IMMUTABLE PARALLEL SAFE;
+COMMENT ON FUNCTION cdp.timeline_put(cdp.timeline, text, timestamptz) IS 'Step of cdp.timeline_agg(): one more event, also when there is one just like it';
+CREATE FUNCTION cdp.timeline_put(timeline cdp.timeline, name text, at timestamptz, properties jsonb) RETURNS cdp.timeline
+AS 'MODULE_PATHNAME', 'cdp_timeline_put' LANGUAGE C IMMUTABLE PARALLEL SAFE;
+COMMENT ON FUNCTION cdp.timeline_put(cdp.timeline, text, timestamptz, jsonb) IS 'Step of cdp.timeline_agg(): one more event, also when there is one just like it';
+CREATE FUNCTION cdp.timeline_put(timeline cdp.timeline, name text, at timestamptz, properties jsonb, message_id text) RETURNS cdp.timeline
+AS 'MODULE_PATHNAME', 'cdp_timeline_put' LANGUAGE C IMMUTABLE PARALLEL SAFE;
+COMMENT ON FUNCTION cdp.timeline_put(cdp.timeline, text, timestamptz, jsonb, text) IS 'Step of cdp.timeline_agg(): one more event, but not a second one of the same message id, name, instant and properties';
+
+CREATE FUNCTION cdp.merge(a cdp.timeline, b cdp.timeline) RETURNS cdp.timeline
+AS 'MODULE_PATHNAME', 'cdp_timeline_merge' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION cdp.merge(cdp.timeline, cdp.timeline) IS 'The events of either; what is in both counts once; commutative, associative, idempotent';
+CREATE FUNCTION cdp.add(a cdp.timeline, b cdp.timeline) RETURNS cdp.timeline
+AS 'MODULE_PATHNAME', 'cdp_timeline_sum' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION cdp.add(cdp.timeline, cdp.timeline) IS 'The events of both, where none of those without message id is in both: they all count; commutative, associative, not idempotent';
+
+CREATE AGGREGATE cdp.timeline_agg(name text, at timestamptz) (
+	SFUNC = cdp.timeline_put, STYPE = cdp.timeline, SSPACE = 2048, COMBINEFUNC = cdp.add, PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE cdp.timeline_agg(text, timestamptz) IS 'Rows as events, each row one, in any order; rows without name or instant are left out; null of nothing. Error 22008';
+CREATE AGGREGATE cdp.timeline_agg(name text, at timestamptz, properties jsonb) (
+	SFUNC = cdp.timeline_put, STYPE = cdp.timeline, SSPACE = 2048, COMBINEFUNC = cdp.add, PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE cdp.timeline_agg(text, timestamptz, jsonb) IS 'Rows as events with the numbers, strings and booleans of their properties, each row one. Errors 22008, 22023, 22003';
+CREATE AGGREGATE cdp.timeline_agg(name text, at timestamptz, properties jsonb, message_id text) (
+	SFUNC = cdp.timeline_put, STYPE = cdp.timeline, SSPACE = 2048, COMBINEFUNC = cdp.add, PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE cdp.timeline_agg(text, timestamptz, jsonb, text) IS 'Messages as events: of those that agree in all four there is one. Errors 22008, 22023, 22003';
+CREATE AGGREGATE cdp.merge_timelines(cdp.timeline) (
+	SFUNC = cdp.merge, STYPE = cdp.timeline, SSPACE = 2048, COMBINEFUNC = cdp.merge, PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE cdp.merge_timelines(cdp.timeline) IS 'Many timelines as one, in any order; what is in several counts once; null of nothing';
+
+CREATE FUNCTION cdp.events_of(timeline cdp.timeline) RETURNS TABLE (name text, at timestamptz, properties jsonb)
+AS 'MODULE_PATHNAME', 'cdp_timeline_events_of' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE ROWS 20;
+COMMENT ON FUNCTION cdp.events_of(cdp.timeline) IS 'The events of a timeline, oldest first, at one instant by name; properties are null where there are none';
+CREATE FUNCTION cdp.count(timeline cdp.timeline, name text DEFAULT NULL, since timestamptz DEFAULT NULL, until timestamptz DEFAULT NULL) RETURNS bigint
+AS 'MODULE_PATHNAME', 'cdp_timeline_count' LANGUAGE C IMMUTABLE PARALLEL SAFE;
+COMMENT ON FUNCTION cdp.count(cdp.timeline, text, timestamptz, timestamptz) IS 'How many events there are, of a name or (null) of any, in since <= t < until; null is no bound';
+CREATE FUNCTION cdp.first_at(timeline cdp.timeline, name text DEFAULT NULL, since timestamptz DEFAULT NULL, until timestamptz DEFAULT NULL) RETURNS timestamptz
+AS 'MODULE_PATHNAME', 'cdp_timeline_first_at' LANGUAGE C IMMUTABLE PARALLEL SAFE;
+COMMENT ON FUNCTION cdp.first_at(cdp.timeline, text, timestamptz, timestamptz) IS 'When the first event was, of a name or (null) of any, in since <= t < until; null when there is none';
+CREATE FUNCTION cdp.last_at(timeline cdp.timeline, name text DEFAULT NULL, since timestamptz DEFAULT NULL, until timestamptz DEFAULT NULL) RETURNS timestamptz
+AS 'MODULE_PATHNAME', 'cdp_timeline_last_at' LANGUAGE C IMMUTABLE PARALLEL SAFE;
+COMMENT ON FUNCTION cdp.last_at(cdp.timeline, text, timestamptz, timestamptz) IS 'When the last event was, of a name or (null) of any, in since <= t < until; null when there is none';
+CREATE FUNCTION cdp.between(timeline cdp.timeline, since timestamptz, until timestamptz) RETURNS cdp.timeline
+AS 'MODULE_PATHNAME', 'cdp_timeline_between' LANGUAGE C IMMUTABLE PARALLEL SAFE;
+COMMENT ON FUNCTION cdp.between(cdp.timeline, timestamptz, timestamptz) IS 'The events in since <= t < until; null is no bound';
+CREATE FUNCTION cdp.funnel_depth(timeline cdp.timeline, steps text[], within interval) RETURNS integer
+AS 'MODULE_PATHNAME', 'cdp_timeline_funnel_depth' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION cdp.funnel_depth(cdp.timeline, text[], interval) IS 'How many of 1 to 32 steps (names of events) were taken in their order, other events between, the last at most an interval after the first; an event is one step at most, and events at one instant count in the order of the steps. Errors 22023, 22004';
+
+CREATE FUNCTION cdp.is_same(a cdp.timeline, b cdp.timeline) RETURNS boolean
+AS 'MODULE_PATHNAME', 'cdp_timeline_eq' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION cdp.is_same(cdp.timeline, cdp.timeline) IS 'Whether two timelines have the same events';
+CREATE FUNCTION cdp.timeline_eq(cdp.timeline, cdp.timeline) RETURNS boolean
+AS 'MODULE_PATHNAME', 'cdp_timeline_eq' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION cdp.timeline_eq(cdp.timeline, cdp.timeline) IS 'Implementation of operator =';
+CREATE FUNCTION cdp.timeline_ne(cdp.timeline, cdp.timeline) RETURNS boolean
+AS 'MODULE_PATHNAME', 'cdp_timeline_ne' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION cdp.timeline_ne(cdp.timeline, cdp.timeline) IS 'Implementation of operator <>';
+CREATE FUNCTION cdp.timeline_hash(cdp.timeline) RETURNS integer
+AS 'MODULE_PATHNAME', 'cdp_timeline_hash' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION cdp.timeline_hash(cdp.timeline) IS 'Hash of a timeline: the low half of XXH3';
+CREATE FUNCTION cdp.timeline_hash_extended(cdp.timeline, bigint) RETURNS bigint
+AS 'MODULE_PATHNAME', 'cdp_timeline_hash_extended' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION cdp.timeline_hash_extended(cdp.timeline, bigint) IS 'Seeded 64-bit hash of a timeline: XXH3';
+CREATE OPERATOR pg_catalog.= (
+	LEFTARG = cdp.timeline, RIGHTARG = cdp.timeline, FUNCTION = cdp.timeline_eq, COMMUTATOR = OPERATOR(pg_catalog.=),
+	NEGATOR = OPERATOR(pg_catalog.<>), RESTRICT = eqsel, JOIN = eqjoinsel, HASHES
+);
+COMMENT ON OPERATOR pg_catalog.= (cdp.timeline, cdp.timeline) IS 'equal';
+CREATE OPERATOR pg_catalog.<> (
+	LEFTARG = cdp.timeline, RIGHTARG = cdp.timeline, FUNCTION = cdp.timeline_ne, COMMUTATOR = OPERATOR(pg_catalog.<>),
+	NEGATOR = OPERATOR(pg_catalog.=), RESTRICT = neqsel, JOIN = neqjoinsel
+);
+COMMENT ON OPERATOR pg_catalog.<> (cdp.timeline, cdp.timeline) IS 'not equal';
+CREATE OPERATOR CLASS cdp.timeline_hash_ops DEFAULT FOR TYPE cdp.timeline USING hash AS
+	OPERATOR 1 pg_catalog.=,
+	FUNCTION 1 cdp.timeline_hash(cdp.timeline), FUNCTION 2 cdp.timeline_hash_extended(cdp.timeline, bigint);
+COMMENT ON OPERATOR CLASS cdp.timeline_hash_ops USING hash IS 'Hash of timelines: XXH3';
+
 -- tables and views
 
 CREATE FUNCTION cdp.init_profile() RETURNS void

@@ -8,9 +8,6 @@
 #include "utils/datetime.h"
 #include "utils/timestamp.h"
 
-/* Years 0001 to 9999 */
-#define END_INSTANT ((TimestampTz) (5373485 - POSTGRES_EPOCH_JDATE) * USECS_PER_DAY)
-
 typedef struct Cursor
 {
 	const char *at;
@@ -118,7 +115,7 @@ cdp_parse_timestamp(const char *text, int len, TimestampTz *result)
 bool
 cdp_is_plausible_time(TimestampTz at)
 {
-	return at >= CDP_FIRST_INSTANT && at < END_INSTANT;
+	return at >= CDP_FIRST_INSTANT && at < CDP_END_INSTANT;
 }
 
 /* Write a number with leading zeros (more digits if it has more) and a character after it. */

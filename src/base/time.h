@@ -23,8 +23,11 @@ extern bool cdp_parse_timestamp(const char *text, int len, TimestampTz *result);
 /* Clocks of clients run ahead; a future event is taken to have happened at most this long after receipt. */
 #define CDP_MAX_AHEAD (5 * USECS_PER_MINUTE)
 
-/* Is it an instant that a message may carry, i.e. finite and in the years 0001 to 9999? */
+/* Years 0001 to 9999 */
 #define CDP_FIRST_INSTANT ((TimestampTz) (1721426 - POSTGRES_EPOCH_JDATE) * USECS_PER_DAY)
+#define CDP_END_INSTANT ((TimestampTz) (5373485 - POSTGRES_EPOCH_JDATE) * USECS_PER_DAY)
+
+/* Is it an instant that a message may carry, i.e. finite and in the years 0001 to 9999? */
 extern bool cdp_is_plausible_time(TimestampTz at);
 
 /* Write an instant as 2026-01-31T09:00:00.5Z, in UTC. */

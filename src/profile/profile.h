@@ -7,6 +7,7 @@
 
 #include "base/base.h"
 #include "identity/identity.h"
+#include "profile/timeline.h"
 
 /* Write the batch's fragments, and fold the touched profiles from theirs; lists the profiles that changed. */
 extern void cdp_profile_fold(CdpBatch *batch);

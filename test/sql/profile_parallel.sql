@@ -21,6 +21,9 @@ INSERT INTO tested SELECT aggregate, value, more FROM (VALUES ('cdp.latest(anyel
 INSERT INTO tested VALUES ('cdp.latest(anyelement,timestamp with time zone)', 'n % 97', ', at'), ('cdp.earliest(anyelement,timestamp with time zone)', '(n % 97)::text', ', at'), ('cdp.earliest(anyelement,timestamp with time zone,integer)', '(n % 97)::text', ', at, rank'), ('cdp.preferred(anyelement,integer,timestamp with time zone)', 'ARRAY[n % 97]', ', rank, at'),
 	('cdp.most_frequent(anyelement)', 'md5((n % 97)::text)::uuid', '');
 INSERT INTO tested VALUES ('cdp.merge_traits(jsonb,timestamp with time zone)', $$jsonb_build_object('k' || n % 17, n % 101, 'l', n % 3)$$, ', at'), ('cdp.merge_traits(jsonb,timestamp with time zone,integer)', $$jsonb_build_object('k' || n % 17, n % 101, 'l', n % 3)$$, ', at, rank');
+INSERT INTO tested VALUES ('cdp.merge_timelines(cdp.timeline)', $$cdp.timeline('e' || n % 5, at, NULL, CASE WHEN n % 3 > 0 THEN (n % 7)::text END)$$, ''),
+	('cdp.timeline_agg(text,timestamp with time zone)', $$'e' || n % 5$$, ', at'), ('cdp.timeline_agg(text,timestamp with time zone,jsonb)', $$'e' || n % 5$$, $$, at, jsonb_build_object('v', rank, 's', 'v' || n % 3)$$),
+	('cdp.timeline_agg(text,timestamp with time zone,jsonb,text)', $$'e' || n % 5$$, $$, at, NULL, CASE WHEN n % 3 > 0 THEN (n % 7)::text END$$);
 CREATE TYPE pair AS (a integer, b text);
 SELECT p.oid::regprocedure AS without_test FROM pg_aggregate a JOIN pg_proc p ON p.oid = a.aggfnoid WHERE p.pronamespace = 'cdp'::regnamespace AND NOT EXISTS (SELECT FROM tested WHERE aggregate = p.oid::regprocedure::text) ORDER BY 1;
 SELECT count(*) > 0 AS has_any, count(*) FILTER (WHERE p.proparallel <> 's') AS not_parallel_safe, count(*) FILTER (WHERE a.aggcombinefn = 0) AS without_combine,
