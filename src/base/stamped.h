@@ -43,6 +43,7 @@ extern CdpStamped *cdp_stamped_merge(const CdpStamped *a, const CdpStamped *b, C
 
 /* Ties: by value, bytewise, the larger; for a boolean consent the refusal. */
 extern int cdp_stamped_tie_bytes(const Jsonb *a, const Jsonb *b);
+extern int cdp_stamped_tie_refusal(const Jsonb *a, const Jsonb *b);
 
 /* Text form: {"plan": {"at": "2026-01-31T09:00:00Z", "rank": 0, "value": "pro"}}. Errors never show values. */
 extern CdpStamped *cdp_stamped_in(const char *text, int length, const char *type_name, CdpStampedTie tie);

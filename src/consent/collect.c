@@ -125,7 +125,7 @@ cdp_consent_collect(CdpBatch *batch)
 		gather(&gatherer, &batch->messages[i]);
 	if (gatherer.n > 0)
 	{
-		cdp_gather_build(&gatherer, cdp_consent_tie, take_consents, batch);
+		cdp_gather_build(&gatherer, cdp_stamped_tie_refusal, take_consents, batch);
 		write_ledger(batch, read_known(batch));
 	}
 	MemoryContextSwitchTo(old);
