@@ -94,6 +94,10 @@ SELECT count(*) AS pairs, count(*) FILTER (WHERE NOT cdp.is_same(cdp.merge(a.t, 
 SELECT count(*) AS triples, count(*) FILTER (WHERE NOT cdp.is_same(cdp.merge(cdp.merge(a.t, b.t), c.t), cdp.merge(a.t, cdp.merge(b.t, c.t)))) AS not_associative FROM random a, random b, random c WHERE a.id <= 40 AND b.id <= 40 AND c.id <= 40;
 SELECT count(DISTINCT m::text) AS results FROM generate_series(1, 30) shuffle, LATERAL (SELECT cdp.merge_traits(t ORDER BY md5(id::text || shuffle::text)) AS m FROM random) s;
 
+-- what another rule would do
+SELECT what, count, detail FROM cdp.simulate('[{"trait": {"name": "city", "rule": "earliest"}}, {"drop_trait": "spent"}]');
+SELECT error_of($$SELECT cdp.simulate('{"trait": {"name": "city", "best": true}}')$$), error_of($$SELECT cdp.simulate('{"trait": {"rule": "sum"}}')$$) ~ '^22023' AS needs_name;
+
 -- another rule applies to the past, of whom a message says the trait, and of nobody else
 SELECT events FROM cdp.ingest('{"type": "identify", "userId": "other", "messageId": "other", "timestamp": "2026-01-04", "traits": {"name": "Bob"}}');
 SELECT events FROM cdp.ingest('{"type": "identify", "userId": "stranger", "messageId": "stranger", "timestamp": "2026-01-04", "traits": {"name": "Eve", "spent": 1}}');
