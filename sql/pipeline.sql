@@ -325,6 +325,10 @@ BEGIN
 		SELECT 'running', substring(a.query FROM '^/\* cdp: (.*?) \*/'), format('pid: %s, for: %s', a.pid, clock_timestamp() - a.query_start)
 		FROM pg_stat_activity a WHERE a.datname = current_database() AND a.state = 'active' AND a.query LIKE '/* cdp: %'
 		UNION ALL
+		SELECT 'table source ' || t.name, CASE WHEN t.error IS NOT NULL THEN 'failed' WHEN t.read_at IS NULL THEN 'not read yet' ELSE 'ok' END,
+			coalesce(t.error, format('%s rows read, last at %s', t.rows_read, t.read_at))
+		FROM cdp.table_source t
+		UNION ALL
 		SELECT 'profiles', count(*)::text, 'live profiles' FROM cdp.profile WHERE merged_into IS NULL
 		UNION ALL
 		SELECT 'slot ' || slot_name, coalesce(wal_status, 'unknown'),
