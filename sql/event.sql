@@ -2,13 +2,14 @@
 
 CREATE FUNCTION cdp.create_source(
 	name text, rank integer DEFAULT 0, corrects_clock boolean DEFAULT true, description text DEFAULT NULL,
-	phone_region text DEFAULT NULL
+	phone_region text DEFAULT NULL, transformation regprocedure DEFAULT NULL
 ) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	was record;
+	called text; -- the transformation, as it is looked up
 	reads_anew boolean;
 	touched bigint[];
 BEGIN
@@ -24,9 +25,18 @@ BEGIN
 		RAISE EXCEPTION 'unknown phone region for source "%"', name USING ERRCODE = 'invalid_parameter_value',
 			HINT = 'Write a country''s two capital letters of ISO 3166, such as DE, or leave it null.';
 	END IF;
-	INSERT INTO cdp.source (name, rank, corrects_clock, description, phone_region)
+	IF transformation IS NOT NULL THEN
+		SELECT format('%I.%I', n.nspname, p.proname) INTO called FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+		WHERE p.oid = transformation AND p.pronargs = 1 AND p.proargtypes[0] = 'jsonb'::regtype AND p.prorettype = 'jsonb'::regtype
+			AND p.prokind = 'f' AND NOT p.proretset AND has_function_privilege(p.oid, 'EXECUTE');
+		IF called IS NULL THEN
+			RAISE EXCEPTION '% cannot be a transformation', transformation USING ERRCODE = 'invalid_function_definition',
+				HINT = 'It takes one jsonb and returns jsonb, and you may execute it.';
+		END IF;
+	END IF;
+	INSERT INTO cdp.source (name, rank, corrects_clock, description, phone_region, transformation)
 	VALUES (create_source.name, create_source.rank, create_source.corrects_clock, create_source.description,
-		create_source.phone_region)
+		create_source.phone_region, called)
 	ON CONFLICT ON CONSTRAINT source_name_key DO NOTHING; -- a message may just be making it
 	IF FOUND THEN
 		RETURN;
@@ -40,7 +50,8 @@ BEGIN
 		PERFORM cdp.remember_readings(NULL);
 	END IF;
 	UPDATE cdp.source s SET rank = create_source.rank, corrects_clock = create_source.corrects_clock,
-		description = coalesce(create_source.description, s.description), phone_region = create_source.phone_region
+		description = coalesce(create_source.description, s.description), phone_region = create_source.phone_region,
+		transformation = called
 	WHERE s.source_id = was.source_id;
 	IF reads_anew THEN
 		PERFORM cdp.read_again(NULL, 'rule');
@@ -60,7 +71,7 @@ BEGIN
 	END IF;
 END
 $$;
-COMMENT ON FUNCTION cdp.create_source(text, integer, boolean, text, text) IS 'Make or replace a source of messages. rank: of two values said at the same instant the source of higher rank wins; corrects_clock: whether received_at - sentAt is taken for the error of the sender''s clock (true for what SDKs send now, false for history from files); phone_region: the country (two letters of ISO 3166) in whose national form phone numbers may be written, null: only in international form. Another rank or region applies to the past too. A source that a message names and that does not exist is made with the defaults. Errors 42602, 22023, 58P01';
+COMMENT ON FUNCTION cdp.create_source(text, integer, boolean, text, text, regprocedure) IS 'Make or replace a source of messages. rank: of two values said at the same instant the source of higher rank wins; corrects_clock: whether received_at - sentAt is taken for the error of the sender''s clock (true for what SDKs send now, false for history from files); phone_region: the country (two letters of ISO 3166) in whose national form phone numbers may be written, null: only in international form; transformation: a function (jsonb) returns jsonb that each message goes through before it is looked at, null from it: the message is dropped. Another rank or region applies to the past too. A source that a message names and that does not exist is made with the defaults. Errors 42602, 22023, 42P13, 58P01';
 
 CREATE FUNCTION cdp.make_partitions(table_name text, first_at timestamptz, last_at timestamptz) RETURNS integer
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -604,11 +615,13 @@ BEGIN
 	);
 	ALTER TABLE cdp.source ADD COLUMN IF NOT EXISTS phone_region text
 		CONSTRAINT source_phone_region_check CHECK (phone_region ~ '^[A-Z]{2}$');
+	ALTER TABLE cdp.source ADD COLUMN IF NOT EXISTS transformation text;
 	COMMENT ON TABLE cdp.source IS 'Where messages come from; changed by cdp.create_source()';
 	COMMENT ON COLUMN cdp.source.rank IS 'Of two values said at the same instant the source of higher rank wins';
 	COMMENT ON COLUMN cdp.source.corrects_clock IS 'Whether received_at - sentAt is taken for the error of the sender''s clock';
 
 	COMMENT ON COLUMN cdp.source.phone_region IS 'The country (ISO 3166) in whose national form phone numbers may be written; null: only in international form';
+	COMMENT ON COLUMN cdp.source.transformation IS 'Schema and name of the function (jsonb) returns jsonb that its messages go through; it runs with the rights of whoever processes them';
 
 	-- No index and no trigger: COPY goes in at the speed of the disk, and processing empties it.
 	CREATE TABLE IF NOT EXISTS cdp.inbox (
