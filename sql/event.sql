@@ -239,7 +239,7 @@ CREATE FUNCTION cdp.create_table_source(
 	retracts boolean DEFAULT false, grace text DEFAULT NULL, compare_every interval DEFAULT NULL
 ) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-SET search_path = pg_catalog, pg_temp
+SET search_path = pg_catalog, pg_temp SET intervalstyle = 'postgres'
 AS $$
 #variable_conflict use_column
 DECLARE
