@@ -274,7 +274,7 @@ BEGIN
 		OR (p.merged_into IS NULL) <> (d.profile_id IS NOT NULL))
 	INTO checked, differences
 	FROM (SELECT i.profile_id, sum(f.event_count) AS n, min(f.first_seen_at) AS f, max(f.last_seen_at) AS l,
-			cdp.merge_traits(f.traits) AS traits, cdp.merge_consents(f.consents) AS consents
+			cdp.enrich(cdp.merge_traits(f.traits)) AS traits, cdp.merge_consents(f.consents) AS consents
 		FROM cdp.identity i LEFT JOIN cdp.fragment f ON f.anchor_id = i.identifier_id GROUP BY i.profile_id) d
 	FULL JOIN cdp.profile p ON p.profile_id = d.profile_id;
 	RETURN NEXT;

@@ -25,7 +25,8 @@ CDP_QUERY(refold_fragments, "SELECT * FROM cdp.refold($1, $2)", "int8[],int8[]")
 CDP_QUERY(fold_profiles,
 		  "UPDATE cdp.profile p SET traits = n.traits, consents = n.consents, first_seen_at = n.first_seen_at, "
 		  "last_seen_at = n.last_seen_at, event_count = n.event_count FROM ("
-		  "SELECT t.id, cdp.merge_traits(f.traits) AS traits, cdp.merge_consents(f.consents) AS consents, "
+		  "SELECT t.id, CASE WHEN (SELECT EXISTS (SELECT FROM cdp.lookup)) THEN cdp.enrich(cdp.merge_traits(f.traits)) "
+		  "ELSE cdp.merge_traits(f.traits) END AS traits, cdp.merge_consents(f.consents) AS consents, "
 		  "min(f.first_seen_at) AS first_seen_at, max(f.last_seen_at) AS last_seen_at, "
 		  "coalesce(sum(f.event_count), 0)::int8 AS event_count FROM unnest($1) AS t (id) "
 		  "LEFT JOIN cdp.identity i ON i.profile_id = t.id LEFT JOIN cdp.fragment f ON f.anchor_id = i.identifier_id "
