@@ -54,6 +54,7 @@ typedef struct Account
 	int64 profile_id;
 	TimestampTz first_seen_at;
 	TimestampTz last_seen_at;
+	CdpStamped *traits; /* NULL: nothing was said */
 } Account;
 
 typedef struct Accounts
@@ -102,16 +103,23 @@ write_time_of(StringInfo out, CdpLookup *row, int column)
 
 /* A stamped map as an object; nothing said is {}. */
 static JEntry
-write_map(StringInfo out, CdpLookup *row, int column)
+write_map(StringInfo out, const CdpStamped *map)
+{
+	CdpJsonbWriter empty;
+
+	if (map != NULL)
+		return cdp_stamped_write(out, map);
+	empty = cdp_jsonb_begin(out, JB_FOBJECT, 0);
+	return cdp_jsonb_end(&empty);
+}
+
+static JEntry
+write_map_of(StringInfo out, CdpLookup *row, int column)
 {
 	bool isnull;
 	Datum map = cdp_lookup_value(row, column, &isnull);
-	CdpJsonbWriter empty;
 
-	if (!isnull)
-		return cdp_stamped_write(out, DatumGetStampedP(map));
-	empty = cdp_jsonb_begin(out, JB_FOBJECT, 0);
-	return cdp_jsonb_end(&empty);
+	return write_map(out, isnull ? NULL : DatumGetStampedP(map));
 }
 
 static CdpJsonbWriter
@@ -264,6 +272,27 @@ compare_accounts(const void *a, const void *b)
 	return p != q ? (p > q ? -1 : 1) : compare_account_ids(a, b);
 }
 
+/* Read what is known of an account; false when row security hides it. */
+static bool
+read_account(Account *account)
+{
+	Datum key[1] = {Int64GetDatum(account->profile_id)};
+	CdpLookup row;
+	bool is_found;
+	bool isnull;
+
+	cdp_lookup_begin(&row, &profile_row, key);
+	is_found = cdp_lookup_next(&row);
+	if (is_found)
+	{
+		Datum traits = cdp_lookup_value(&row, 1, &isnull);
+
+		account->traits = isnull ? NULL : (CdpStamped *) PG_DETOAST_DATUM_COPY(traits);
+	}
+	cdp_lookup_end(&row);
+	return is_found;
+}
+
 /* The accounts a person belongs to. */
 static Accounts
 read_accounts(const Identities *identities)
@@ -286,7 +315,10 @@ read_accounts(const Identities *identities)
 			accounts.items[n - 1].last_seen_at = Max(accounts.items[n - 1].last_seen_at, account->last_seen_at);
 		}
 		else
-			accounts.items[n++] = *account;
+		{
+			accounts.items[n] = *account;
+			n += read_account(&accounts.items[n]);
+		}
 	}
 	accounts.n = n;
 	qsort(accounts.items, n, sizeof(Account), compare_accounts);
@@ -296,17 +328,10 @@ read_accounts(const Identities *identities)
 static JEntry
 write_account(StringInfo out, const Account *account)
 {
-	Datum key[1] = {Int64GetDatum(account->profile_id)};
 	Identities identities = read_identities(account->profile_id);
 	CdpJsonbWriter object = begin_object(out, account_members, lengthof(account_members));
-	CdpLookup row;
 
-	cdp_lookup_begin(&row, &profile_row, key);
-	if (cdp_lookup_next(&row))
-		cdp_jsonb_add(&object, write_map(out, &row, 1));
-	else
-		cdp_jsonb_add(&object, JENTRY_ISNULL); /* row security hides it */
-	cdp_lookup_end(&row);
+	cdp_jsonb_add(&object, write_map(out, account->traits));
 	cdp_jsonb_add(&object, write_number(out, account->profile_id));
 	cdp_jsonb_add(&object, write_identities(out, &identities));
 	cdp_jsonb_add(&object, write_time(out, account->last_seen_at));
@@ -343,9 +368,9 @@ write_document(CdpLookup *row, int64 profile_id)
 	cdp_jsonb_begin_document(&out, 1000);
 	object = begin_object(&out, members, lengthof(members));
 	cdp_jsonb_add(&object, cdp_jsonb_write_string(&out, VARDATA_ANY(entity), VARSIZE_ANY_EXHDR(entity)));
-	cdp_jsonb_add(&object, write_map(&out, row, 1));
+	cdp_jsonb_add(&object, write_map_of(&out, row, 1));
 	cdp_jsonb_add(&object, write_accounts(&out, entity, &identities));
-	cdp_jsonb_add(&object, write_map(&out, row, 2));
+	cdp_jsonb_add(&object, write_map_of(&out, row, 2));
 	cdp_jsonb_add(&object, write_segments(&out, profile_id));
 	cdp_jsonb_add(&object, write_number(&out, profile_id));
 	cdp_jsonb_add(&object, write_number(&out, DatumGetInt64(cdp_lookup_value(row, 5, &isnull))));
