@@ -383,7 +383,8 @@ BEGIN
 			CASE WHEN e.type = 'identify' AND jsonb_typeof(e.message -> 'traits') = 'object' AND e.message -> 'traits' <> '{}'
 				THEN e.message -> 'traits' END AS traits,
 			CASE WHEN jsonb_typeof(e.message #> '{context,consent,categoryPreferences}') = 'object'
-				THEN e.message #> '{context,consent,categoryPreferences}' END AS consents
+				THEN e.message #> '{context,consent,categoryPreferences}' END AS consents,
+			e.tableoid AS event_table, e.ctid AS event_ctid, e.received_at
 		FROM cdp.event e
 		LEFT JOIN cdp.identity i ON i.identifier_id = e.identifier_id
 		LEFT JOIN LATERAL (
@@ -394,7 +395,7 @@ BEGIN
 		WHERE e.identifier_id <> 0
 		UNION ALL -- of an account, whoever sent it
 		SELECT g.identifier_id AS anchor_id, g.identifier_id, false AS is_own, e.occurred_at, e.message_id, e.source_id,
-			e.message -> 'traits' AS traits, NULL::jsonb AS consents
+			e.message -> 'traits' AS traits, NULL::jsonb AS consents, e.tableoid, e.ctid, e.received_at
 		FROM cdp.identity g JOIN cdp.namespace n ON n.name = g.namespace AND n.entity <> 'person'
 		CROSS JOIN LATERAL (
 			SELECT l.identifier_a AS id FROM cdp.link l WHERE l.identifier_b = g.identifier_id AND l.status = 'related'
@@ -410,17 +411,45 @@ BEGIN
 		WHERE f.namespace = g.namespace AND f.value = g.value;
 	COMMENT ON VIEW cdp.statement IS 'What each event says, of whom it is anchored to (is_own) and, of group, of the account: traits and consents as JSON, null: none. Restrict identifier_id, the event''s strongest identifier or the account';
 
-	CREATE OR REPLACE VIEW cdp.derived_fragment AS
-		SELECT d.anchor_id, d.identifier_id, cdp.merge_traits(cdp.traits(d.traits, d.occurred_at, s.rank)) AS traits,
-			cdp.merge_consents((
+	CREATE TABLE IF NOT EXISTS cdp.fragment_remainder (
+		anchor_id bigint NOT NULL,
+		identifier_id bigint NOT NULL,
+		traits cdp.traits,
+		consents cdp.consent_state,
+		first_seen_at timestamptz,
+		last_seen_at timestamptz,
+		event_count bigint NOT NULL,
+		CONSTRAINT fragment_remainder_pkey PRIMARY KEY (anchor_id, identifier_id)
+	) WITH (fillfactor = 80);
+	CREATE INDEX IF NOT EXISTS fragment_remainder_identifier_id_idx ON cdp.fragment_remainder (identifier_id);
+	COMMENT ON TABLE cdp.fragment_remainder IS 'What the events said that left the log by cdp.set_retention(), with whom they were anchored to then';
+
+	CREATE OR REPLACE VIEW cdp.contribution AS
+		SELECT d.anchor_id, d.identifier_id, cdp.traits(d.traits, d.occurred_at, s.rank) AS traits, (
 				SELECT cdp.merge_consents(format('{%s:{"at":%s,"value":%s}}', to_json(p.key),
 					to_json(d.occurred_at AT TIME ZONE 'UTC'), p.value)::cdp.consent_state)
-				FROM jsonb_each(d.consents) p WHERE jsonb_typeof(p.value) = 'boolean')) AS consents,
-			min(d.occurred_at) FILTER (WHERE d.is_own) AS first_seen_at, max(d.occurred_at) FILTER (WHERE d.is_own) AS last_seen_at,
-			count(*) FILTER (WHERE d.is_own) AS event_count
-		FROM cdp.statement d JOIN cdp.source s ON s.source_id = d.source_id
+				FROM jsonb_each(d.consents) p WHERE jsonb_typeof(p.value) = 'boolean') AS consents,
+			CASE WHEN d.is_own THEN d.occurred_at END AS first_seen_at, CASE WHEN d.is_own THEN d.occurred_at END AS last_seen_at,
+			d.is_own::integer::bigint AS event_count, d.event_table, d.event_ctid, d.received_at
+		FROM cdp.statement d JOIN cdp.source s ON s.source_id = d.source_id;
+	COMMENT ON VIEW cdp.contribution IS 'What each event adds to a fragment; restrict identifier_id';
+
+	CREATE OR REPLACE VIEW cdp.remaining_fragment AS
+		SELECT coalesce(a.identifier_id, r.identifier_id) AS anchor_id, r.identifier_id, r.traits, r.consents,
+			r.first_seen_at, r.last_seen_at, r.event_count
+		FROM cdp.fragment_remainder r JOIN cdp.entrant i ON i.identifier_id = r.identifier_id
+		LEFT JOIN cdp.entrant a ON a.identifier_id = r.anchor_id;
+	COMMENT ON VIEW cdp.remaining_fragment IS 'What counts of cdp.fragment_remainder by the rules in force; of whom is no longer in the graph what came from a shared device is that device''s';
+
+	CREATE OR REPLACE VIEW cdp.derived_fragment AS
+		SELECT d.anchor_id, d.identifier_id, cdp.merge_traits(d.traits) AS traits, cdp.merge_consents(d.consents) AS consents,
+			min(d.first_seen_at) AS first_seen_at, max(d.last_seen_at) AS last_seen_at, sum(d.event_count)::bigint AS event_count
+		FROM (
+			SELECT c.anchor_id, c.identifier_id, c.traits, c.consents, c.first_seen_at, c.last_seen_at, c.event_count FROM cdp.contribution c
+			UNION ALL SELECT * FROM cdp.remaining_fragment
+		) d
 		GROUP BY d.anchor_id, d.identifier_id;
-	COMMENT ON VIEW cdp.derived_fragment IS 'What cdp.fragment must hold, derived from the log and cdp.sign_in; restrict identifier_id';
+	COMMENT ON VIEW cdp.derived_fragment IS 'What cdp.fragment must hold, derived from the log, what left it, and cdp.sign_in; restrict identifier_id';
 
 	ALTER TABLE cdp.profile
 		ADD COLUMN IF NOT EXISTS traits cdp.traits,
