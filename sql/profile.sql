@@ -587,21 +587,44 @@ BEGIN
 	CREATE OR REPLACE TRIGGER property_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON cdp.property
 		FOR EACH STATEMENT EXECUTE FUNCTION cdp.rules_changed();
 
+	CREATE TABLE IF NOT EXISTS cdp.timeline_remainder (
+		anchor_id bigint NOT NULL,
+		identifier_id bigint NOT NULL,
+		month date NOT NULL,
+		events cdp.timeline NOT NULL,
+		CONSTRAINT timeline_remainder_pkey PRIMARY KEY (anchor_id, identifier_id, month)
+	) WITH (fillfactor = 80);
+	CREATE INDEX IF NOT EXISTS timeline_remainder_identifier_id_idx ON cdp.timeline_remainder (identifier_id);
+	COMMENT ON TABLE cdp.timeline_remainder IS 'The part of cdp.timeline_part whose events left the log by cdp.set_retention(), with the properties that were declared then';
+
+	CREATE OR REPLACE VIEW cdp.timeline_entry AS
+		SELECT e.anchor_id, e.identifier_id, date_trunc('month', e.occurred_at AT TIME ZONE 'UTC')::date AS month, e.name, e.occurred_at,
+			cdp.carried_properties(e.name, e.message, p.names, p.events) AS properties, e.event_table, e.event_ctid, e.received_at
+		FROM (
+			SELECT CASE WHEN i.is_contested THEN coalesce(cdp.holder(x.identifier_id, x.occurred_at, x.message_id), x.identifier_id)
+				ELSE x.identifier_id END AS anchor_id, x.identifier_id, x.occurred_at, x.name, x.message,
+				x.tableoid AS event_table, x.ctid AS event_ctid, x.received_at
+			FROM cdp.event x LEFT JOIN cdp.identity i ON i.identifier_id = x.identifier_id
+			WHERE x.identifier_id <> 0 AND x.name IS NOT NULL
+		) e
+		CROSS JOIN (SELECT array_agg(y.name ORDER BY y.name) AS names, array_agg(y.event ORDER BY y.name) AS events FROM cdp.property y) p;
+	COMMENT ON VIEW cdp.timeline_entry IS 'What each event that has a name adds to a timeline; restrict identifier_id';
+
 	CREATE OR REPLACE VIEW cdp.derived_timeline_part AS
 		SELECT d.anchor_id, d.identifier_id, d.month, (pg_column_size(d.events) > 1500)::integer AS part, d.events
 		FROM (
-			SELECT e.anchor_id, e.identifier_id, date_trunc('month', e.occurred_at AT TIME ZONE 'UTC')::date AS month,
-				cdp.timeline_agg(e.name, e.occurred_at, cdp.carried_properties(e.name, e.message, p.names, p.events)) AS events
+			SELECT x.anchor_id, x.identifier_id, x.month, cdp.add_timelines(x.events) AS events
 			FROM (
-				SELECT CASE WHEN i.is_contested THEN coalesce(cdp.holder(x.identifier_id, x.occurred_at, x.message_id), x.identifier_id)
-					ELSE x.identifier_id END AS anchor_id, x.identifier_id, x.occurred_at, x.name, x.message
-				FROM cdp.event x LEFT JOIN cdp.identity i ON i.identifier_id = x.identifier_id
-				WHERE x.identifier_id <> 0 AND x.name IS NOT NULL
-			) e
-			CROSS JOIN (SELECT array_agg(y.name ORDER BY y.name) AS names, array_agg(y.event ORDER BY y.name) AS events FROM cdp.property y) p
-			GROUP BY e.anchor_id, e.identifier_id, date_trunc('month', e.occurred_at AT TIME ZONE 'UTC')::date
+				SELECT e.anchor_id, e.identifier_id, e.month, cdp.timeline_agg(e.name, e.occurred_at, e.properties) AS events
+				FROM cdp.timeline_entry e GROUP BY e.anchor_id, e.identifier_id, e.month
+				UNION ALL
+				SELECT coalesce(a.identifier_id, r.identifier_id), r.identifier_id, r.month, r.events
+				FROM cdp.timeline_remainder r JOIN cdp.entrant i ON i.identifier_id = r.identifier_id
+				LEFT JOIN cdp.entrant a ON a.identifier_id = r.anchor_id
+			) x
+			GROUP BY x.anchor_id, x.identifier_id, x.month
 		) d;
-	COMMENT ON VIEW cdp.derived_timeline_part IS 'What cdp.timeline_part must hold, derived from the log and cdp.sign_in, all of a month in one part; restrict identifier_id';
+	COMMENT ON VIEW cdp.derived_timeline_part IS 'What cdp.timeline_part must hold, derived from the log, what left it, and cdp.sign_in, all of a month in one part; restrict identifier_id';
 
 	CREATE OR REPLACE VIEW cdp.timelines AS
 		SELECT i.profile_id, p.month, p.events FROM cdp.timeline_part p JOIN cdp.identity i ON i.identifier_id = p.anchor_id;
