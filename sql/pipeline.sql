@@ -252,7 +252,7 @@ BEGIN
 		EXECUTE format('DROP TABLE %s', event_table);
 	END IF;
 	RETURN is_empty;
-EXCEPTION WHEN lock_not_available OR insufficient_privilege THEN
+EXCEPTION WHEN lock_not_available OR object_in_use OR insufficient_privilege THEN
 	RETURN false; -- the next time
 END
 $$;
