@@ -16,7 +16,7 @@ MODULE_big = cdp
 MODULES = cdp_phone cdp_domain
 DATA_built = cdp--$(EXTVERSION).sql
 
-OBJS_base = functions.o hash.o json.o jsonb.o lookup.o settings.o spi.o stamped.o time.o batch.o
+OBJS_base = append.o functions.o hash.o json.o jsonb.o lookup.o settings.o spi.o stamped.o time.o batch.o
 OBJS_identifier = identifier.o namespace.o rules.o normalize.o module.o extract.o
 OBJS_event = claim.o parse.o validate.o deduplicate.o store.o reject.o
 OBJS_identity = find.o graph.o query.o query_rules.o node_table.o union_find.o identify.o component.o load.o partition.o anchor.o resolve.o bridges.o question.o derive.o

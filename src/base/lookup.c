@@ -19,21 +19,6 @@
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
 
-/* OID of a table or index of the schema cdp; an error when it does not exist. */
-static Oid
-relation_oid(const char *name)
-{
-	Oid relation = get_relname_relid(name, get_namespace_oid("cdp", false));
-
-	if (!OidIsValid(relation))
-	{
-		cdp_require_init();
-		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("cdp.%s does not exist", name),
-						errhint("Run SELECT cdp.init() again.")));
-	}
-	return relation;
-}
-
 /*
  * OIDs are looked up once and again after anything happened to one of the relations.  The number of the
  * generation rises with each such event; the callback does nothing else.
@@ -70,8 +55,8 @@ find_relations(CdpLookupKind *kind)
 	}
 	if (n_known + 2 > (int) lengthof(known))
 		forget((Datum) 0, InvalidOid);
-	kind->table_oid = relation_oid(kind->table);
-	kind->index_oid = relation_oid(kind->index);
+	kind->table_oid = cdp_relation_oid(kind->table);
+	kind->index_oid = cdp_relation_oid(kind->index);
 	kind->generation = generation;
 	known[n_known++] = kind->table_oid;
 	known[n_known++] = kind->index_oid;

@@ -50,6 +50,8 @@ extern char *cdp_result_cstring(uint64 row, int column); /* of a text column; pa
 
 /* OID of a type of the schema cdp, e.g. "traits"; an error if it does not exist. */
 extern Oid cdp_type_oid(const char *name);
+/* OID of a table, index or sequence of the schema cdp; an error if it does not exist. */
+extern Oid cdp_relation_oid(const char *name);
 
 /* A growing column of values of one type, which becomes an array parameter. */
 typedef struct CdpColumn
