@@ -561,6 +561,8 @@ BEGIN
 			coalesce(max(gone_until)::text, 'never'))
 		FROM cdp.retention_rule
 		UNION ALL
+		SELECT 'refused', count(*)::text, 'values of traits that broke their rules' FROM cdp.refused_value
+		UNION ALL
 		SELECT 'frozen', count(DISTINCT component_id)::text, 'components too large to be resolved, see cdp.frozen_components' FROM cdp.profile WHERE is_frozen
 		UNION ALL
 		SELECT 'timers due', count(*)::text, 'profiles whose segments wait for cdp.process()' FROM cdp.due WHERE due_at <= cdp.clock_now()

@@ -27,6 +27,7 @@
 extern void cdp_show_progress(const char *what);
 
 #include "base/append.h"
+#include "base/cached.h"
 #include "base/hash.h"
 #include "base/json.h"
 #include "base/lookup.h"
