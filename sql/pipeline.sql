@@ -286,14 +286,14 @@ BEGIN
 	WHILE messages < max AND partitions = 0 LOOP
 		IF r.pass_ctid IS NULL THEN
 			SELECT min(i.inhrelid), '(0,0)' INTO r.pass_table, r.pass_ctid FROM pg_inherits i
-			WHERE i.inhparent = 'cdp.event'::regclass AND i.inhrelid > r.pass_table;
+			WHERE i.inhparent = 'cdp.event'::regclass AND NOT i.inhdetachpending AND i.inhrelid > r.pass_table;
 			IF r.pass_table IS NULL THEN
 				r.pass_ctid := NULL;
 				r.passes := r.passes + 1;
 				EXIT;
 			END IF;
-		ELSIF to_regclass(r.pass_table::regclass::text) IS NULL THEN
-			r.pass_ctid := NULL; -- dropped by somebody
+		ELSIF NOT EXISTS (SELECT FROM pg_inherits i WHERE i.inhparent = 'cdp.event'::regclass AND i.inhrelid = r.pass_table) THEN
+			r.pass_ctid := NULL; -- somebody dropped it
 			CONTINUE;
 		END IF;
 		PERFORM cdp.show_progress(format('letting messages of %s go', r.pass_table::regclass));
