@@ -55,7 +55,7 @@ typedef struct Appender
 	CommandId command;
 } Appender;
 
-/* Is there nothing about a table or partition that only an INSERT does right? */
+/* Is there nothing about a table or partition that SQL alone does right? */
 static bool
 is_plain(Relation table)
 {
@@ -64,6 +64,12 @@ is_plain(Relation table)
 	return (form->relkind == RELKIND_RELATION || form->relkind == RELKIND_PARTITIONED_TABLE) && !form->relrowsecurity &&
 		   !form->relhasrules && table->trigdesc == NULL &&
 		   (table->rd_att->constr == NULL || !table->rd_att->constr->has_generated_stored);
+}
+
+bool
+cdp_is_plain(Relation table, AclMode privilege)
+{
+	return is_plain(table) && pg_class_aclcheck(RelationGetRelid(table), GetUserId(), privilege) == ACLCHECK_OK;
 }
 
 /* The attribute of a name, from 0. */
@@ -83,6 +89,33 @@ find_attribute(TupleDesc descriptor, const char *name, int length)
 	pg_unreachable();
 }
 
+int
+cdp_column_attributes(Relation table, const char *columns, int *attributes)
+{
+	int n = 0;
+
+	for (const char *name = columns; name != NULL;)
+	{
+		const char *end = strstr(name, ", ");
+
+		Assert(n < CDP_MAX_ARGUMENTS);
+		attributes[n++] =
+			find_attribute(RelationGetDescr(table), name, end == NULL ? (int) strlen(name) : (int) (end - name));
+		name = end == NULL ? NULL : end + 2;
+	}
+	return n;
+}
+
+int
+cdp_append_columns(const CdpAppend *append)
+{
+	int n = 1;
+
+	for (const char *name = strchr(append->columns, ','); name != NULL; name = strchr(name + 1, ','))
+		n++;
+	return n;
+}
+
 /* Find the attributes that are given, and prepare the defaults of the others. */
 static void
 prepare_attributes(Appender *a, const char *names)
@@ -90,15 +123,9 @@ prepare_attributes(Appender *a, const char *names)
 	TupleDesc descriptor = RelationGetDescr(a->table);
 	bool *is_given = palloc0(sizeof(bool) * descriptor->natts);
 
-	for (const char *name = names; name != NULL;)
-	{
-		const char *end = strstr(name, ", ");
-		int attribute = find_attribute(descriptor, name, end == NULL ? (int) strlen(name) : (int) (end - name));
-
-		a->attributes[a->n_columns++] = attribute;
-		is_given[attribute] = true;
-		name = end == NULL ? NULL : end + 2;
-	}
+	a->n_columns = cdp_column_attributes(a->table, names, a->attributes);
+	for (int i = 0; i < a->n_columns; i++)
+		is_given[a->attributes[i]] = true;
 	a->defaulted = palloc(sizeof(int) * descriptor->natts);
 	a->defaults = palloc(sizeof(ExprState *) * descriptor->natts);
 	for (int i = 0; i < descriptor->natts; i++)
@@ -350,13 +377,9 @@ static void
 insert(CdpAppend *append, CdpColumn *const *columns)
 {
 	Datum arguments[CDP_MAX_ARGUMENTS];
-	int n = 0;
 
-	for (const char *name = append->columns; name != NULL; name = strchr(name + 1, ','))
-	{
-		arguments[n] = cdp_column_array(columns[n]);
-		n++;
-	}
+	for (int i = 0; i < cdp_append_columns(append); i++)
+		arguments[i] = cdp_column_array(columns[i]);
 	cdp_run(&append->by_sql, arguments, NULL);
 	cdp_done();
 }
@@ -370,8 +393,7 @@ cdp_append(CdpAppend *append, CdpColumn *const *columns)
 	if (columns[0]->n == 0)
 		return 0;
 	table = table_open(cdp_relation_oid(append->table), RowExclusiveLock);
-	is_stored = is_plain(table) && pg_class_aclcheck(RelationGetRelid(table), GetUserId(), ACL_INSERT) == ACLCHECK_OK &&
-				try_store(append, table, columns);
+	is_stored = cdp_is_plain(table, ACL_INSERT) && try_store(append, table, columns);
 	table_close(table, NoLock);
 	if (!is_stored)
 		insert(append, columns);

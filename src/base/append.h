@@ -12,6 +12,8 @@
 #define CDP_APPEND_H
 
 #include "base/spi.h"
+#include "nodes/parsenodes.h"
+#include "utils/rel.h"
 
 /* What is appended: static, one per kind of rows. */
 typedef struct CdpAppend
@@ -31,6 +33,13 @@ typedef struct CdpAppend
  * error is 40001: who looks again finds it.
  */
 extern int cdp_append(CdpAppend *append, CdpColumn *const *columns);
+
+/* Is a table nothing but rows, which the caller has the privilege to read or write? Else SQL has to do it. */
+extern bool cdp_is_plain(Relation table, AclMode privilege);
+
+/* How many columns are appended; which attributes of a table columns so written are, from 0 (returns how many). */
+extern int cdp_append_columns(const CdpAppend *append);
+extern int cdp_column_attributes(Relation table, const char *columns, int *attributes);
 
 /* The next n values of a sequence of the schema cdp; 'is_own': of a column that the caller may insert into. */
 extern int64 *cdp_mint(const char *sequence, int n, bool is_own);

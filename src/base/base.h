@@ -35,6 +35,7 @@ extern void cdp_show_progress(const char *what);
 #include "base/spi.h"
 #include "base/stamped.h"
 #include "base/time.h"
+#include "base/upsert.h"
 #include "base/batch.h"
 
 #endif

@@ -240,6 +240,12 @@ cdp_column_add_null(CdpColumn *column)
 }
 
 void
+cdp_column_add_any(CdpColumn *column, Datum value, bool is_null)
+{
+	add(column, is_null ? (Datum) 0 : value, is_null);
+}
+
+void
 cdp_column_add_text(CdpColumn *column, const char *value, int len)
 {
 	if (value == NULL)

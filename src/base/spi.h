@@ -70,6 +70,7 @@ typedef struct CdpColumn
 extern CdpColumn *cdp_column(Oid type, int expected); /* in the current context */
 extern void cdp_column_add(CdpColumn *column, Datum value);
 extern void cdp_column_add_null(CdpColumn *column);
+extern void cdp_column_add_any(CdpColumn *column, Datum value, bool is_null);
 extern void cdp_column_add_text(CdpColumn *column, const char *value, int len); /* NULL value: null */
 extern Datum cdp_column_array(CdpColumn *column);
 

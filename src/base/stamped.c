@@ -194,6 +194,13 @@ cdp_stamped_tie_bytes(const Jsonb *a, const Jsonb *b)
 	return c != 0 ? c : (int) VARSIZE(a) - (int) VARSIZE(b);
 }
 
+/* jsonb's false sorts before its true, bytewise. */
+int
+cdp_stamped_tie_refusal(const Jsonb *a, const Jsonb *b)
+{
+	return -cdp_stamped_tie_bytes(a, b);
+}
+
 /* Read one entry of the text form; false when it is not one. */
 static bool
 read_entry(CdpJsonValue key, CdpJsonValue v, CdpStampedEntry *entry)

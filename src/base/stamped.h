@@ -65,6 +65,7 @@ extern CdpStamped *cdp_stamped_merge(const CdpStamped *a, const CdpStamped *b, C
 
 /* Ties: by value, bytewise, the larger; for a boolean consent the refusal. */
 extern int cdp_stamped_tie_bytes(const Jsonb *a, const Jsonb *b);
+extern int cdp_stamped_tie_refusal(const Jsonb *a, const Jsonb *b);
 
 /* The name of a rule; the rule of a name, or -1. */
 extern const char *cdp_stamped_rule_name(CdpStampedRule rule);

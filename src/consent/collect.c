@@ -46,7 +46,7 @@ take_consents(void *arg, int key, CdpStamped *map)
 {
 	CdpBatch *batch = arg;
 
-	batch->fragments[key].consents = map;
+	batch->fragments[key].known.consents = map;
 }
 
 /* The states stored so far of the fragments in which something is said now. */
@@ -62,7 +62,7 @@ read_known(CdpBatch *batch)
 
 	for (int i = 0; i < batch->n_fragments; i++)
 	{
-		if (batch->fragments[i].consents == NULL)
+		if (batch->fragments[i].known.consents == NULL)
 			continue;
 		owner[ids->n] = i;
 		cdp_column_add(anchors, Int64GetDatum(batch->fragments[i].anchor_id));
@@ -94,7 +94,7 @@ write_ledger(CdpBatch *batch, CdpStamped **known)
 
 	for (int i = 0; i < batch->n_fragments; i++)
 	{
-		const CdpStamped *map = batch->fragments[i].consents;
+		const CdpStamped *map = batch->fragments[i].known.consents;
 
 		for (int j = 0; map != NULL && j < cdp_stamped_count(map); j++)
 		{
@@ -125,7 +125,7 @@ cdp_consent_collect(CdpBatch *batch)
 		gather(&gatherer, &batch->messages[i]);
 	if (gatherer.n > 0)
 	{
-		cdp_gather_build(&gatherer, cdp_consent_tie, take_consents, batch);
+		cdp_gather_build(&gatherer, cdp_stamped_tie_refusal, take_consents, batch);
 		write_ledger(batch, read_known(batch));
 	}
 	MemoryContextSwitchTo(old);

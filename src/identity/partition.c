@@ -319,7 +319,8 @@ note_move(Partition *p, Moves *m, int node)
 
 		cause = p->batch->cause != NULL ? p->batch->cause : is_merge ? "merge" : "split";
 		note_batch_move(p->batch, m->pairs, from, to, is_merge);
-		cdp_batch_touch(p->batch, from);
+		cdp_batch_refold(p->batch, from);
+		cdp_batch_refold(p->batch, to);
 	}
 	add_history(m, p->graph.stored_nodes[node].identifier_id, p->graph.stored_nodes[node].is_new ? 0 : from, to, cause);
 }
@@ -349,7 +350,7 @@ forget(Partition *p, Moves *m)
 
 		cdp_column_add(columns[0], Int64GetDatum(gone->identifier_id));
 		add_history(m, gone->identifier_id, gone->profile_id, 0, p->batch->cause != NULL ? p->batch->cause : "ruling");
-		cdp_batch_touch(p->batch, gone->profile_id);
+		cdp_batch_refold(p->batch, gone->profile_id);
 	}
 	for (int i = 0; i < p->n_minted && p->graph.n_gone > 0; i++)
 	{

@@ -5,7 +5,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
-#include "profile/parts.h"
+#include "profile/properties.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
