@@ -38,36 +38,36 @@ ORACLE = """
 CREATE VIEW oracle_said AS
     SELECT p.profile_id, t.key AS trait, t.value, e.occurred_at AS at, s.rank, e.message_id
     FROM cdp.events e JOIN cdp.source s ON s.name = e.source CROSS JOIN LATERAL jsonb_each(e.message -> 'traits') t
-    JOIN cdp.identifiers p ON CASE e.type WHEN 'identify' THEN (p.namespace, p.value) = (e.anchor_namespace, e.anchor_value)
-        WHEN 'group' THEN (p.namespace, p.value) = ('group_id', e.message ->> 'groupId') END;
+    JOIN cdp.identifiers p ON p.namespace = CASE e.type WHEN 'identify' THEN e.anchor_namespace WHEN 'group' THEN 'group_id' END
+        AND p.value = CASE e.type WHEN 'identify' THEN e.anchor_value WHEN 'group' THEN e.message ->> 'groupId' END;
 CREATE VIEW oracle_traits AS
-    WITH one AS (
+    WITH said AS MATERIALIZED (SELECT * FROM oracle_said), one AS (
         -- latest, and the rules that differ from it in their order only
-        SELECT DISTINCT ON (profile_id, trait) profile_id, trait, value FROM oracle_said
+        SELECT DISTINCT ON (profile_id, trait) profile_id, trait, value FROM said
         WHERE trait IN ('latest', 'other') ORDER BY profile_id, trait, at DESC, rank DESC, value = 'null', value::text COLLATE "C" DESC
     ), earliest AS (
-        SELECT DISTINCT ON (profile_id, trait) profile_id, trait, value FROM oracle_said
+        SELECT DISTINCT ON (profile_id, trait) profile_id, trait, value FROM said
         WHERE value <> 'null' AND (trait = 'earliest' OR trait = 'first' AND value NOT IN ('""', '[]', '{}', '"  "'))
         ORDER BY profile_id, trait, at, rank DESC, value::text COLLATE "C" DESC
     ), preferred AS (
         SELECT DISTINCT ON (profile_id, trait) profile_id, trait, value
-        FROM (SELECT profile_id, trait, nullif(value, '"n/a"') AS value, at, rank FROM oracle_said WHERE trait = 'preferred') x
+        FROM (SELECT profile_id, trait, nullif(value, '"n/a"') AS value, at, rank FROM said WHERE trait = 'preferred') x
         ORDER BY profile_id, trait, rank DESC, at DESC, coalesce(value, 'null') = 'null', value::text COLLATE "C" DESC
     ), extreme AS (
         SELECT profile_id, trait, to_jsonb(CASE trait WHEN 'highest' THEN max(value::text::numeric) ELSE min(value::text::numeric) END) AS value
-        FROM oracle_said WHERE trait IN ('highest', 'lowest') AND jsonb_typeof(value) = 'number' AND value::text::numeric BETWEEN 0 AND 100
+        FROM said WHERE trait IN ('highest', 'lowest') AND jsonb_typeof(value) = 'number' AND value::text::numeric BETWEEN 0 AND 100
         GROUP BY profile_id, trait
     ), usual AS (
         SELECT DISTINCT ON (profile_id, trait) profile_id, trait, to_jsonb(value) AS value
         FROM (SELECT profile_id, trait, lower(btrim(value #>> '{}')) AS value, count(*) AS n, max(ARRAY[extract(epoch FROM at), rank]) AS mark
-            FROM oracle_said WHERE trait = 'usual' AND jsonb_typeof(value) = 'string' AND btrim(value #>> '{}') ~ '^[A-Za-z]+$' GROUP BY 1, 2, 3) x
+            FROM said WHERE trait = 'usual' AND jsonb_typeof(value) = 'string' AND btrim(value #>> '{}') ~ '^[A-Za-z]+$' GROUP BY 1, 2, 3) x
         ORDER BY profile_id, trait, n DESC, mark DESC, value COLLATE "C" DESC
     ), total AS (
-        SELECT profile_id, trait, to_jsonb(sum(value::text::numeric)) AS value FROM oracle_said WHERE trait = 'total' AND jsonb_typeof(value) = 'number'
+        SELECT profile_id, trait, to_jsonb(sum(value::text::numeric)) AS value FROM said WHERE trait = 'total' AND jsonb_typeof(value) = 'number'
         AND abs(value::text::numeric) < 1e40 GROUP BY profile_id, trait
     ), list AS (
         SELECT s.profile_id, s.trait, coalesce(jsonb_agg(DISTINCT x.v) FILTER (WHERE x.v IS NOT NULL), '[]') AS value
-        FROM oracle_said s LEFT JOIN LATERAL (
+        FROM said s LEFT JOIN LATERAL (
             SELECT CASE WHEN jsonb_typeof(v) = 'string' THEN to_jsonb(btrim(v #>> '{}')) ELSE v END AS v
             FROM jsonb_array_elements(CASE jsonb_typeof(s.value) WHEN 'array' THEN s.value ELSE jsonb_build_array(s.value) END) v
             WHERE v NOT IN ('null', '"-"')
@@ -184,7 +184,7 @@ def rulings(r, prefix, messages):
 
 
 def check(when):
-    return f"SELECT 'differs', '{when}', what FROM oracle_difference();\n"
+    return f"ANALYZE cdp.event, cdp.identity, cdp.profile, cdp.fragment;\nSELECT 'differs', '{when}', what FROM oracle_difference();\n"
 
 
 def main():
