@@ -628,7 +628,7 @@ $$;
 COMMENT ON FUNCTION cdp.drop_property(text, text) IS 'Take back cdp.create_property(), called with the same arguments: timelines carry that property along no more. Reads the whole log. Errors 42704, 25000, 42501';
 
 CREATE FUNCTION cdp.timeline_of(profile_id bigint, since timestamptz DEFAULT NULL, until timestamptz DEFAULT NULL) RETURNS cdp.timeline
-LANGUAGE plpgsql STABLE PARALLEL SAFE
+LANGUAGE plpgsql STABLE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -834,6 +834,7 @@ BEGIN
 		WHERE x.identifier_id <> 0 AND x.name IS NOT NULL;
 	COMMENT ON VIEW cdp.timeline_entry IS 'What each event that has a name adds to a timeline; restrict identifier_id';
 
+	-- A part of more than 1,500 bytes is full, as in src/profile/parts.c.
 	CREATE OR REPLACE VIEW cdp.derived_timeline_part AS
 		SELECT d.anchor_id, d.identifier_id, d.month, (pg_column_size(d.events) > 1500)::integer AS part, d.events
 		FROM (
