@@ -694,7 +694,8 @@ BEGIN
 		WHERE e.identifier_id <> 0
 		UNION ALL -- of an account, whoever sent it
 		SELECT g.identifier_id AS anchor_id, g.identifier_id, false AS is_own, e.occurred_at, e.message_id, e.source_id,
-			e.message -> 'traits' AS traits, NULL::jsonb AS consents, e.tableoid, e.ctid, e.received_at
+			e.message -> 'traits' AS traits, NULL::jsonb AS consents, e.tableoid AS event_table, e.ctid AS event_ctid,
+			e.received_at
 		FROM cdp.identity g JOIN cdp.namespace n ON n.name = g.namespace AND n.entity <> 'person'
 		CROSS JOIN LATERAL (
 			SELECT l.identifier_a AS id FROM cdp.link l WHERE l.identifier_b = g.identifier_id AND l.status = 'related'
@@ -783,8 +784,12 @@ BEGIN
 			min(d.first_seen_at) AS first_seen_at, max(d.last_seen_at) AS last_seen_at, sum(d.event_count)::bigint AS event_count
 		FROM (
 			SELECT c.anchor_id, c.identifier_id, c.traits, c.consents, c.first_seen_at, c.last_seen_at, c.event_count FROM cdp.contribution c
-			UNION ALL SELECT * FROM cdp.remaining_fragment
-			UNION ALL SELECT l.identifier_id, l.identifier_id, l.traits, NULL, NULL, NULL, 0 FROM cdp.locked_traits l
+			UNION ALL
+			SELECT r.anchor_id, r.identifier_id, r.traits, r.consents, r.first_seen_at, r.last_seen_at, r.event_count FROM cdp.remaining_fragment r
+			UNION ALL
+			SELECT l.identifier_id AS anchor_id, l.identifier_id, l.traits, NULL::cdp.consent_state AS consents, NULL::timestamptz AS first_seen_at,
+				NULL::timestamptz AS last_seen_at, 0::bigint AS event_count
+			FROM cdp.locked_traits l
 		) d
 		GROUP BY d.anchor_id, d.identifier_id;
 	COMMENT ON VIEW cdp.derived_fragment IS 'What cdp.fragment must hold, derived from the log, what left it, cdp.sign_in and the locks of stewards; restrict identifier_id';
@@ -843,7 +848,7 @@ BEGIN
 				SELECT e.anchor_id, e.identifier_id, e.month, cdp.timeline_agg(e.name, e.occurred_at, e.properties) AS events
 				FROM cdp.timeline_entry e GROUP BY e.anchor_id, e.identifier_id, e.month
 				UNION ALL
-				SELECT coalesce(a.identifier_id, r.identifier_id), r.identifier_id, r.month, r.events
+				SELECT coalesce(a.identifier_id, r.identifier_id) AS anchor_id, r.identifier_id, r.month, r.events
 				FROM cdp.timeline_remainder r JOIN cdp.entrant i ON i.identifier_id = r.identifier_id
 				LEFT JOIN cdp.entrant a ON a.identifier_id = r.anchor_id
 			) x

@@ -68,7 +68,8 @@ SELECT t, v, left((cdp.declared_traits(jsonb_build_object(t, v::jsonb), '2026-01
 	('upper', '"abc"'), ('upper', '"-"'), ('upper', '0'), ('upper', '0.0'), ('upper', '" -"'), ('object', '{}'), ('object', '[]'), ('list', '[1]'), ('list', '{}'), ('list', '"[]"'), ('spent', '1e39'), ('spent', '1e40'), ('spent', '-1e40'), ('spent', '1e-40'), ('spent', '1e-41'), ('spent', '[1]'), ('spent', 'true'),
 	('spent', '1e309'), ('score', '-0.001'), ('score', '100.001'), ('score', '100'), ('score', '"5"'), ('price', '1e999'), ('tags', '[" X", "x", "Y "]'), ('tags', '[1, 2]'), ('tags', '[1, "2"]'), ('tags', '[[]]'), ('tags', '{}'), ('city', '{"a": 1}'), ('city', '5.50'), ('undeclared', '" x"')) c (t, v);
 -- too long to be kept beside others
-SELECT cdp.trait_objection('city', to_jsonb(repeat('x', 1000))) IS NULL AS taken, cdp.trait_objection('city', to_jsonb(repeat('x', 2000))) AS refused, cdp.trait_objection('referrer', to_jsonb(repeat('x', 2000))) IS NULL AS no_matter;
+SELECT cdp.trait_objection('city', to_jsonb(repeat('x', 1000))) IS NULL AS taken, cdp.trait_objection('city', to_jsonb(repeat('x', 2000))) AS refused, cdp.trait_objection('referrer', to_jsonb(repeat('x', 2000))) IS NULL AS no_matter,
+	cdp.declared_traits(jsonb_build_object('tags', jsonb_build_array('a', repeat('x', 2000), 'b')), '2026-01-01')::jsonb -> 'tags' AS of_a_list;
 
 -- text and binary form: what the rules keep, checked as all input is
 SELECT t FROM cdp.declared_traits('{"spent": 1.50, "tags": ["b", "a"], "city": "rome", "plan": "pro"}', '2026-01-01', 3) t;
