@@ -835,6 +835,7 @@ BEGIN
 		CONSTRAINT link_pkey PRIMARY KEY (identifier_a, identifier_b)
 	) WITH (fillfactor = 80);
 	CREATE INDEX IF NOT EXISTS link_identifier_b_idx ON cdp.link (identifier_b);
+	CREATE INDEX IF NOT EXISTS link_related_idx ON cdp.link (identifier_a, identifier_b) WHERE status = 'related';
 	COMMENT ON TABLE cdp.link IS 'Pairs of identifiers seen in one event, the stronger first: the evidence added up, and the judgement';
 	COMMENT ON COLUMN cdp.link.status IS 'accepted: it connects; redundant: its ends are connected already; rejected: a rule forbids it, see reason; retracted: a steward took it back; related: of a person and an account, it connects nobody';
 

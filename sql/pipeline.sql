@@ -489,7 +489,7 @@ BEGIN
 		OR (p.merged_into IS NULL) <> (d.profile_id IS NOT NULL))
 	INTO checked, differences
 	FROM (SELECT i.profile_id, sum(f.event_count) AS n, min(f.first_seen_at) AS f, max(f.last_seen_at) AS l,
-			cdp.merge_traits(f.traits) AS traits, cdp.merge_consents(f.consents) AS consents
+			cdp.enrich(cdp.merge_traits(f.traits)) AS traits, cdp.merge_consents(f.consents) AS consents
 		FROM cdp.identity i LEFT JOIN cdp.fragment f ON f.anchor_id = i.identifier_id GROUP BY i.profile_id) d
 	FULL JOIN cdp.profile p ON p.profile_id = d.profile_id;
 	RETURN NEXT;
@@ -575,6 +575,10 @@ BEGIN
 		UNION ALL
 		SELECT 'running', substring(a.query FROM '^/\* cdp: (.*?) \*/'), format('pid: %s, for: %s', a.pid, clock_timestamp() - a.query_start)
 		FROM pg_stat_activity a WHERE a.datname = current_database() AND a.state = 'active' AND a.query LIKE '/* cdp: %'
+		UNION ALL
+		SELECT 'table source ' || t.name, CASE WHEN t.error IS NOT NULL THEN 'failed' WHEN t.read_at IS NULL THEN 'not read yet' ELSE 'ok' END,
+			coalesce(t.error, format('%s rows read, last at %s', t.rows_read, t.read_at))
+		FROM cdp.table_source t
 		UNION ALL
 		SELECT 'profiles', count(*)::text, 'live profiles' FROM cdp.profile WHERE merged_into IS NULL
 		UNION ALL

@@ -229,6 +229,173 @@ END
 $$;
 COMMENT ON FUNCTION cdp.refold(bigint[], bigint[]) IS 'Derive the fragments and timelines of the events stored under some identifiers from the log again; and first who signed in on some of them, where those are contested devices. Returns the profiles whose fragments these were or are now. The caller holds their components';
 
+-- lookups: traits from tables of others
+
+CREATE FUNCTION cdp.enrich(traits cdp.traits) RETURNS cdp.traits
+LANGUAGE sql STABLE STRICT PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT coalesce(cdp.merge(enrich.traits, (
+		SELECT cdp.merge_traits(r.traits) FROM cdp.lookup l JOIN cdp.lookup_row r ON r.lookup_id = l.lookup_id AND r.key = cdp.to_jsonb(enrich.traits) ->> l.key_trait
+	)), enrich.traits)
+$$;
+COMMENT ON FUNCTION cdp.enrich(cdp.traits) IS 'A profile''s traits, as its fragments have them, with those that the lookups have for them; whoever derives profiles does it with this';
+
+CREATE FUNCTION cdp.fold_by_trait(trait text, keys text[]) RETURNS bigint
+LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	chunk bigint[];
+	folded bigint := 0;
+BEGIN
+	FOR chunk IN
+		SELECT array_agg(p.identifier_id) FROM (
+			SELECT o.identifier_id, row_number() OVER (ORDER BY o.component_id) / 10000 AS chunk FROM cdp.profile o
+			JOIN unnest(keys) k ON k = cdp.to_jsonb(o.traits) ->> trait WHERE o.merged_into IS NULL
+		) p GROUP BY p.chunk
+	LOOP
+		PERFORM cdp.reconsider(chunk, 'rule', '{}');
+		folded := folded + cardinality(chunk);
+	END LOOP;
+	RETURN folded;
+END
+$$;
+COMMENT ON FUNCTION cdp.fold_by_trait(text, text[]) IS 'Fold the profiles again whose trait has one of some values, and bring up to date what follows from them; returns how many';
+
+CREATE FUNCTION cdp.refresh_lookup(name text) RETURNS bigint
+LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+SET client_min_messages = warning
+SET timezone = 'UTC' SET datestyle = 'ISO, YMD' SET intervalstyle = 'postgres' SET extra_float_digits = 1 SET bytea_output = 'hex' -- one text of a value
+AS $$
+DECLARE
+	held record;
+	members text;
+	changed text[];
+BEGIN
+	PERFORM cdp.require_init();
+	SELECT l.*, to_regclass(l.relation) AS relation_id INTO held FROM cdp.lookup l WHERE l.name = refresh_lookup.name FOR UPDATE;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION 'lookup "%" does not exist', name USING ERRCODE = 'undefined_object', HINT = 'See the table cdp.lookup.';
+	END IF;
+	IF held.relation_id IS NULL THEN
+		RAISE EXCEPTION 'relation % of lookup "%" does not exist', held.relation, name USING ERRCODE = 'undefined_table',
+			HINT = 'People keep what they have from it until it is there again, or the lookup is dropped.';
+	END IF;
+	PERFORM cdp.check_columns(held.relation_id, ARRAY (SELECT c.value FROM jsonb_each_text(held.columns) c) || ARRAY[held.key_column, held.observed_column]);
+	-- it is read and compared before anybody has to wait
+	SELECT string_agg(format('(%L, to_jsonb(r.%I))', c.key, c.value), ', ') INTO members FROM jsonb_each_text(held.columns) c;
+	DROP TABLE IF EXISTS pg_temp.cdp_lookup_change;
+	EXECUTE format('CREATE TEMPORARY TABLE cdp_lookup_change ON COMMIT DROP AS '
+		'SELECT key, n.traits, n.n_rows FROM (SELECT s.key, count(*) AS n_rows, cdp.merge_traits(cdp.traits(s.object, coalesce(s.at, ''0001-01-01Z''), %s)) AS traits '
+			'FROM (SELECT r.%I::text AS key, %s AS at, coalesce((SELECT jsonb_object_agg(m.k, m.v) FROM (VALUES %s) m (k, v) WHERE m.v IS NOT NULL), ''{}'') AS object FROM %s r) s '
+			'WHERE s.key IS NOT NULL GROUP BY s.key) n '
+		'FULL JOIN (SELECT o.key, o.traits FROM cdp.lookup_row o WHERE o.lookup_id = %s) o USING (key) '
+		'WHERE cdp.is_same(n.traits, o.traits) IS NOT TRUE OR n.n_rows > 1',
+		held.rank, held.key_column, coalesce('r.' || quote_ident(held.observed_column) || '::timestamptz', 'NULL::timestamptz'), members, held.relation, held.lookup_id);
+	IF EXISTS (SELECT FROM pg_temp.cdp_lookup_change c WHERE c.n_rows > 1) THEN
+		RAISE EXCEPTION 'column "%" of % has values that several rows have', held.key_column, held.relation
+			USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'A lookup finds one row by its key; use a view that has one for each.';
+	END IF;
+	SELECT array_agg(c.key) INTO changed FROM pg_temp.cdp_lookup_change c;
+	IF changed IS NOT NULL THEN
+		PERFORM cdp.hold_rules();
+		DELETE FROM cdp.lookup_row r USING pg_temp.cdp_lookup_change c WHERE r.lookup_id = held.lookup_id AND r.key = c.key;
+		INSERT INTO cdp.lookup_row (lookup_id, key, traits)
+		SELECT held.lookup_id, c.key, c.traits FROM pg_temp.cdp_lookup_change c WHERE c.traits IS NOT NULL;
+	END IF;
+	UPDATE cdp.lookup l SET refreshed_at = cdp.clock_now() WHERE l.lookup_id = held.lookup_id;
+	DROP TABLE pg_temp.cdp_lookup_change;
+	RETURN coalesce(cdp.fold_by_trait(held.key_trait, changed), 0);
+END
+$$;
+COMMENT ON FUNCTION cdp.refresh_lookup(text) IS 'Copy what changed in a lookup''s relation, and fold the profiles again whose key has another row now, one more or none; returns how many. Reads with the rights of the caller; ingestion waits only while they are folded. Errors 42704, 42P01, 42703, 55000, 22008, and what the relation raises';
+
+CREATE FUNCTION cdp.create_lookup(
+	relation regclass, key_trait text, columns jsonb, key_column text DEFAULT NULL, rank integer DEFAULT 0, name text DEFAULT NULL, observed text DEFAULT NULL
+) RETURNS bigint
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	me record; -- the relation
+	other text;
+BEGIN
+	PERFORM cdp.require_init();
+	SELECT c.relname, format('%I.%I', n.nspname, c.relname) AS path INTO me FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+	WHERE c.oid = relation AND c.relkind IN ('r', 'p', 'v', 'm', 'f') AND c.relpersistence <> 't';
+	IF NOT FOUND THEN
+		RAISE EXCEPTION 'that is no relation to read rows from' USING ERRCODE = 'wrong_object_type',
+			HINT = 'Name a table, view, materialized view or foreign table that other sessions see too.';
+	END IF;
+	name := coalesce(name, me.relname);
+	key_column := coalesce(key_column, key_trait);
+	IF key_trait IS NULL OR name = '' OR jsonb_typeof(columns) IS DISTINCT FROM 'object' OR columns = '{}'
+		OR EXISTS (SELECT FROM jsonb_each(columns) c WHERE jsonb_typeof(c.value) <> 'string') THEN
+		RAISE EXCEPTION 'a lookup needs a key trait and columns' USING ERRCODE = 'invalid_parameter_value',
+			HINT = 'Columns are an object of traits and the columns they come from, such as {"income_band": "band"}.';
+	END IF;
+	IF rank IS NULL OR rank NOT BETWEEN -32767 AND 32767 THEN
+		RAISE EXCEPTION 'rank of lookup "%" is out of range', name USING ERRCODE = 'invalid_parameter_value', HINT = 'A rank is between -32767 and 32767.';
+	END IF;
+	PERFORM cdp.check_columns(relation, ARRAY (SELECT c.value FROM jsonb_each_text(columns) c) || ARRAY[create_lookup.key_column, observed]);
+	LOCK TABLE cdp.lookup IN SHARE ROW EXCLUSIVE MODE; -- each is checked against the others
+	IF columns ? key_trait THEN
+		other := name;
+	ELSE
+		SELECT l.name INTO other FROM cdp.lookup l WHERE l.name <> create_lookup.name AND (l.columns ? create_lookup.key_trait OR create_lookup.columns ? l.key_trait) LIMIT 1;
+	END IF;
+	IF other IS NOT NULL THEN
+		RAISE EXCEPTION 'lookups "%" and "%" would make a chain', name, other USING ERRCODE = 'invalid_parameter_value',
+			HINT = 'The trait by which one finds its row cannot come from another, nor from itself; join the tables in a view.';
+	END IF;
+	IF EXISTS (SELECT FROM cdp.lookup l WHERE l.name = create_lookup.name AND l.key_trait <> create_lookup.key_trait) THEN
+		PERFORM cdp.drop_lookup(name);
+	END IF;
+	INSERT INTO cdp.lookup (name, relation, key_trait, key_column, columns, rank, observed_column)
+	VALUES (create_lookup.name, me.path, create_lookup.key_trait, create_lookup.key_column, create_lookup.columns, create_lookup.rank, observed)
+	ON CONFLICT ON CONSTRAINT lookup_name_key DO UPDATE SET relation = excluded.relation, key_column = excluded.key_column,
+		columns = excluded.columns, rank = excluded.rank, observed_column = excluded.observed_column;
+	RETURN cdp.refresh_lookup(name);
+END
+$$;
+COMMENT ON FUNCTION cdp.create_lookup(regclass, text, jsonb, text, integer, text, text) IS 'Make or replace a lookup, which adds traits to the profiles whose key_trait is in key_column (null: of the same name) of a table, view or foreign table. columns: trait -> column; rank: of two lookups the higher wins; name: null: that of the relation; observed: a column that says since when a row holds, which then counts like anybody''s word of that time; null: whatever people say themselves goes before. Copies it at once; returns how many profiles were folded again. Errors 22023, 42703, 42809, and as of cdp.refresh_lookup()';
+
+CREATE FUNCTION cdp.drop_lookup(name text) RETURNS bigint
+LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	dropped record;
+	keys text[];
+BEGIN
+	PERFORM cdp.require_init();
+	PERFORM cdp.hold_rules();
+	DELETE FROM cdp.lookup l WHERE l.name = drop_lookup.name RETURNING l.lookup_id, l.key_trait INTO dropped;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION 'lookup "%" does not exist', name USING ERRCODE = 'undefined_object', HINT = 'See the table cdp.lookup.';
+	END IF;
+	WITH gone AS (
+		DELETE FROM cdp.lookup_row r WHERE r.lookup_id = dropped.lookup_id RETURNING r.key
+	)
+	SELECT array_agg(g.key) INTO keys FROM gone g;
+	RETURN coalesce(cdp.fold_by_trait(dropped.key_trait, keys), 0);
+END
+$$;
+COMMENT ON FUNCTION cdp.drop_lookup(text) IS 'Take the traits of a lookup from all profiles, and forget it; returns how many profiles were folded again. Error 42704';
+
+CREATE FUNCTION cdp.lookup_candidates(profile_id bigint, trait text) RETURNS TABLE (value jsonb, occurred_at timestamptz, source text, rank integer)
+LANGUAGE sql STABLE STRICT PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT e.entry -> 'value', (e.entry ->> 'at')::timestamptz, l.name, (e.entry ->> 'rank')::integer
+	FROM cdp.profile p CROSS JOIN cdp.lookup l JOIN cdp.lookup_row r ON r.lookup_id = l.lookup_id AND r.key = cdp.to_jsonb(p.traits) ->> l.key_trait
+	CROSS JOIN LATERAL (SELECT r.traits::text::jsonb -> lookup_candidates.trait AS entry) e
+	WHERE p.profile_id = lookup_candidates.profile_id AND e.entry IS NOT NULL
+$$;
+COMMENT ON FUNCTION cdp.lookup_candidates(bigint, text) IS 'What lookups have for a trait of a profile; part of cdp.explain_trait()';
+
 CREATE FUNCTION cdp.explain_trait(profile_id bigint, trait text)
 RETURNS TABLE (value jsonb, occurred_at timestamptz, source text, rank integer, anchor cdp.identifier, message_id text, verdict text)
 LANGUAGE plpgsql STABLE STRICT PARALLEL UNSAFE ROWS 10
@@ -262,12 +429,16 @@ BEGIN
 		FROM cdp.identity i JOIN cdp.fragment_remainder r ON r.anchor_id = i.identifier_id
 		CROSS JOIN LATERAL (SELECT r.traits::text::jsonb -> trait AS word) m
 		WHERE i.profile_id = profile AND m.word IS NOT NULL
+		UNION ALL
+		SELECT NULL, l.value, l.occurred_at, l.source, l.rank, NULL,
+			cdp.trait_verdict(cdp.traits(jsonb_build_object(trait, l.value), l.occurred_at, l.rank), result, trait)
+		FROM cdp.lookup_candidates(profile, trait) l
 	) x
-	JOIN cdp.identity i ON i.identifier_id = x.anchor_id
+	LEFT JOIN cdp.identity i ON i.identifier_id = x.anchor_id
 	ORDER BY x.occurred_at DESC, x.rank DESC, x.verdict = 'counts' DESC, x.message_id;
 END
 $$;
-COMMENT ON FUNCTION cdp.explain_trait(bigint, text) IS 'Why a profile has the value of a trait that it has: every value that was ever said of it, as it was said, by which message and source, under which identifier, and the verdict on it by the trait''s rule: counts (of most_frequent, sum and union several), by what it lost (such as older, of a source of lower rank, said less often, the smaller value), overruled by a steward, says nothing, or refused: and why. A lock is a row whose source is the ruling; what messages said that left the log is one row for each anchor. The latest first; no row when nothing was said. The profile id may be an old one';
+COMMENT ON FUNCTION cdp.explain_trait(bigint, text) IS 'Why a profile has the value of a trait that it has: every value that was ever said of it, as it was said, by which message and source, under which identifier, and the verdict on it by the trait''s rule: counts (of most_frequent, sum and union several), by what it lost (such as older, of a source of lower rank, said less often, the smaller value), overruled by a steward, says nothing, or refused: and why. A lock is a row whose source is the ruling; what a lookup has comes from no message, and has the lookup''s name for its source; what messages said that left the log is one row for each anchor. The latest first; no row when nothing was said. The profile id may be an old one';
 
 -- rules
 
@@ -676,6 +847,28 @@ BEGIN
 	COMMENT ON TABLE cdp.fragment IS 'What the events say that are anchored to an identifier; a profile is the fold of its identifiers'' fragments';
 	COMMENT ON COLUMN cdp.fragment.anchor_id IS 'To whom the events are anchored';
 	COMMENT ON COLUMN cdp.fragment.identifier_id IS 'Their strongest identifier: the anchor itself, or a contested device that the anchor held; so a device is folded again without the rest';
+
+	CREATE TABLE IF NOT EXISTS cdp.lookup (
+		lookup_id integer NOT NULL GENERATED BY DEFAULT AS IDENTITY CONSTRAINT lookup_pkey PRIMARY KEY,
+		name text COLLATE "C" NOT NULL CONSTRAINT lookup_name_key UNIQUE,
+		relation text NOT NULL,
+		key_trait text NOT NULL,
+		key_column text NOT NULL,
+		columns jsonb NOT NULL,
+		rank integer NOT NULL CONSTRAINT lookup_rank_check CHECK (rank BETWEEN -32767 AND 32767),
+		observed_column text,
+		refreshed_at timestamptz
+	);
+	COMMENT ON TABLE cdp.lookup IS 'Tables from which profiles get traits by the value of one of theirs; changed by cdp.create_lookup() and cdp.drop_lookup()';
+	COMMENT ON COLUMN cdp.lookup.columns IS 'Trait -> column';
+
+	CREATE TABLE IF NOT EXISTS cdp.lookup_row (
+		lookup_id integer NOT NULL,
+		key text COLLATE "C" NOT NULL,
+		traits cdp.traits NOT NULL,
+		CONSTRAINT lookup_row_pkey PRIMARY KEY (lookup_id, key)
+	);
+	COMMENT ON TABLE cdp.lookup_row IS 'The copies of lookups'' relations, made by cdp.refresh_lookup(); a profile is the fold of its fragments and of the rows found by its traits';
 
 	CREATE OR REPLACE VIEW cdp.statement AS
 		SELECT coalesce(h.identifier_id, e.identifier_id) AS anchor_id, e.identifier_id, true AS is_own, e.occurred_at, e.message_id, e.source_id,

@@ -30,6 +30,8 @@ extern void cdp_show_progress(const char *what);
 #include "base/cached.h"
 #include "base/hash.h"
 #include "base/json.h"
+#include "base/jsonb.h"
+#include "base/limit.h"
 #include "base/lookup.h"
 #include "base/settings.h"
 #include "base/spi.h"

@@ -36,6 +36,7 @@ typedef struct CdpPayload
 	int16 source_rank;
 	bool corrects_clock;
 	const char *phone_region; /* NULL: none */
+	const char *transformation; /* a function's qualified name; NULL: none */
 } CdpPayload;
 
 #define CDP_MESSAGE_TYPES 6
@@ -50,6 +51,9 @@ typedef struct CdpMessage
 	const CdpPayload *payload;
 	CdpJsonValue json;	   /* the message */
 	CdpJsonValue envelope; /* the batch around it, or none */
+
+	/* event: transform */
+	const struct CdpMessage *sent; /* as it came, where a transformation made another of it; else NULL */
 
 	/* event: validate */
 	CdpMessageType type;

@@ -16,7 +16,8 @@ CDP_UPSERT(write_profiles, "profile", "profile_pkey", 1,
 CDP_QUERY(refold_profiles,
 		  "UPDATE cdp.profile p SET traits = n.traits, consents = n.consents, first_seen_at = n.first_seen_at, "
 		  "last_seen_at = n.last_seen_at, event_count = n.event_count FROM ("
-		  "SELECT t.id, cdp.merge_traits(f.traits) AS traits, cdp.merge_consents(f.consents) AS consents, "
+		  "SELECT t.id, CASE WHEN (SELECT EXISTS (SELECT FROM cdp.lookup)) THEN cdp.enrich(cdp.merge_traits(f.traits)) "
+		  "ELSE cdp.merge_traits(f.traits) END AS traits, cdp.merge_consents(f.consents) AS consents, "
 		  "min(f.first_seen_at) AS first_seen_at, max(f.last_seen_at) AS last_seen_at, "
 		  "coalesce(sum(f.event_count), 0)::int8 AS event_count FROM unnest($1) AS t (id) "
 		  "LEFT JOIN cdp.identity i ON i.profile_id = t.id LEFT JOIN cdp.fragment f ON f.anchor_id = i.identifier_id "
@@ -32,6 +33,9 @@ typedef struct Addition
 	int64 profile_id;
 	CdpKnown known;
 } Addition;
+
+/* There may be lookups, by whose rows the traits of people change in ways that no fragment tells. */
+static CdpLookupKind lookups = CDP_LOOKUP("lookup", "lookup_pkey", 1, false, "lookup_id", "lookup_id OPERATOR(pg_catalog.=) $1", "lookup_id", "int8");
 
 typedef struct Fold
 {
@@ -247,10 +251,12 @@ cdp_profile_fold(CdpBatch *batch)
 {
 	MemoryContext old = MemoryContextSwitchTo(batch->context);
 	Fold fold = {batch};
+	bool is_whole;
 
 	cdp_fragments_store(batch);
 	cdp_fragments_refold(batch);
-	for (int i = 0, n = batch->n_profiles; i < n && batch->cause != NULL; i++)
+	is_whole = batch->cause != NULL || !cdp_lookup_is_empty(&lookups);
+	for (int i = 0, n = batch->n_profiles; i < n && is_whole; i++)
 		cdp_batch_refold(batch, batch->profiles[i]);
 	batch->n_profiles = cdp_sort_distinct(batch->profiles, batch->n_profiles);
 	batch->n_refolded_profiles = cdp_sort_distinct(batch->refolded_profiles, batch->n_refolded_profiles);
