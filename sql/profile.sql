@@ -424,6 +424,12 @@ BEGIN
 			cdp.trait_verdict(l.traits, result, explain_trait.trait)
 		FROM cdp.identity i JOIN cdp.locked_traits l USING (identifier_id) WHERE i.profile_id = profile AND l.trait = explain_trait.trait
 		UNION ALL
+		SELECT r.anchor_id, cdp.to_jsonb(r.traits) -> trait, (m.word ->> 'at')::timestamptz, 'what left the log', (m.word ->> 'rank')::integer,
+			NULL, cdp.trait_verdict(jsonb_build_object(trait, m.word)::text::cdp.traits, result, trait)
+		FROM cdp.identity i JOIN cdp.fragment_remainder r ON r.anchor_id = i.identifier_id
+		CROSS JOIN LATERAL (SELECT r.traits::text::jsonb -> trait AS word) m
+		WHERE i.profile_id = profile AND m.word IS NOT NULL
+		UNION ALL
 		SELECT NULL, l.value, l.occurred_at, l.source, l.rank, NULL,
 			cdp.trait_verdict(cdp.traits(jsonb_build_object(trait, l.value), l.occurred_at, l.rank), result, trait)
 		FROM cdp.lookup_candidates(profile, trait) l
@@ -432,7 +438,7 @@ BEGIN
 	ORDER BY x.occurred_at DESC, x.rank DESC, x.verdict = 'counts' DESC, x.message_id;
 END
 $$;
-COMMENT ON FUNCTION cdp.explain_trait(bigint, text) IS 'Why a profile has the value of a trait that it has: every value that was ever said of it, as it was said, by which message and source, under which identifier, and the verdict on it by the trait''s rule: counts (of most_frequent, sum and union several), by what it lost (such as older, of a source of lower rank, said less often, the smaller value), overruled by a steward, says nothing, or refused: and why. A lock is a row whose source is the ruling; what a lookup has comes from no message, and has the lookup''s name for its source. The latest first; no row when nothing was said. The profile id may be an old one';
+COMMENT ON FUNCTION cdp.explain_trait(bigint, text) IS 'Why a profile has the value of a trait that it has: every value that was ever said of it, as it was said, by which message and source, under which identifier, and the verdict on it by the trait''s rule: counts (of most_frequent, sum and union several), by what it lost (such as older, of a source of lower rank, said less often, the smaller value), overruled by a steward, says nothing, or refused: and why. A lock is a row whose source is the ruling; what a lookup has comes from no message, and has the lookup''s name for its source; what messages said that left the log is one row for each anchor. The latest first; no row when nothing was said. The profile id may be an old one';
 
 -- rules
 
@@ -466,6 +472,19 @@ BEGIN
 		SELECT s.id FROM strongest s
 		UNION SELECT l.identifier_b FROM strongest s JOIN cdp.link l ON l.identifier_a = s.id AND l.status = 'related' WHERE s.is_of_account
 	) x;
+	-- of what left the log only the outcome is known: it counts as one word from now on
+	WITH said AS (
+		UPDATE cdp.fragment_remainder r SET traits = coalesce(cdp.merge(x.others, x.word), x.others)
+		FROM (
+			SELECT o.anchor_id, o.identifier_id, (m.map - trait)::text::cdp.traits AS others,
+				cdp.declared_traits(jsonb_build_object(trait, coalesce(cdp.to_jsonb(o.traits) -> trait, 'null')),
+					(m.map -> trait ->> 'at')::timestamptz, (m.map -> trait ->> 'rank')::integer) AS word
+			FROM cdp.fragment_remainder o CROSS JOIN LATERAL (SELECT o.traits::text::jsonb AS map) m WHERE m.map ? trait
+		) x
+		WHERE r.anchor_id = x.anchor_id AND r.identifier_id = x.identifier_id RETURNING r.identifier_id
+	)
+	SELECT nullif(coalesce(touched, '{}') || array_agg(i.identifier_id), '{}') INTO touched
+	FROM said s JOIN cdp.identity i USING (identifier_id);
 	IF touched IS NOT NULL THEN
 		PERFORM cdp.gather_again(touched, 'rule');
 	END IF;
@@ -1058,7 +1077,8 @@ BEGIN
 			CASE WHEN e.type = 'identify' AND jsonb_typeof(e.message -> 'traits') = 'object' AND e.message -> 'traits' <> '{}'
 				THEN e.message -> 'traits' END AS traits,
 			CASE WHEN jsonb_typeof(e.message #> '{context,consent,categoryPreferences}') = 'object'
-				THEN e.message #> '{context,consent,categoryPreferences}' END AS consents
+				THEN e.message #> '{context,consent,categoryPreferences}' END AS consents,
+			e.tableoid AS event_table, e.ctid AS event_ctid, e.received_at
 		FROM cdp.event e
 		LEFT JOIN cdp.identity i ON i.identifier_id = e.identifier_id
 		LEFT JOIN LATERAL (
@@ -1069,7 +1089,8 @@ BEGIN
 		WHERE e.identifier_id <> 0
 		UNION ALL -- of an account, whoever sent it
 		SELECT g.identifier_id AS anchor_id, g.identifier_id, false AS is_own, e.occurred_at, e.message_id, e.source_id,
-			e.message -> 'traits' AS traits, NULL::jsonb AS consents
+			e.message -> 'traits' AS traits, NULL::jsonb AS consents, e.tableoid AS event_table, e.ctid AS event_ctid,
+			e.received_at
 		FROM cdp.identity g JOIN cdp.namespace n ON n.name = g.namespace AND n.entity <> 'person'
 		CROSS JOIN LATERAL (
 			SELECT l.identifier_a AS id FROM cdp.link l WHERE l.identifier_b = g.identifier_id AND l.status = 'related'
@@ -1123,23 +1144,50 @@ BEGIN
 		FROM cdp.identity i JOIN cdp.ruling r ON r.a = cdp.identifier(i.namespace, i.value) AND r.kind = 'lock' AND r.undone_at IS NULL;
 	COMMENT ON VIEW cdp.locked_traits IS 'Traits whose value a steward locked, see cdp.lock_trait(); cdp.undo() of the ruling ends it';
 
-	CREATE OR REPLACE VIEW cdp.derived_fragment AS
-		SELECT d.anchor_id, d.identifier_id, cdp.merge_traits(d.traits) AS traits,
-			cdp.merge_consents((
+	CREATE TABLE IF NOT EXISTS cdp.fragment_remainder (
+		anchor_id bigint NOT NULL,
+		identifier_id bigint NOT NULL,
+		traits cdp.traits,
+		consents cdp.consent_state,
+		first_seen_at timestamptz,
+		last_seen_at timestamptz,
+		event_count bigint NOT NULL,
+		CONSTRAINT fragment_remainder_pkey PRIMARY KEY (anchor_id, identifier_id)
+	) WITH (fillfactor = 80);
+	CREATE INDEX IF NOT EXISTS fragment_remainder_identifier_id_idx ON cdp.fragment_remainder (identifier_id);
+	COMMENT ON TABLE cdp.fragment_remainder IS 'What the events said that left the log by cdp.set_retention(), with whom they were anchored to then';
+
+	CREATE OR REPLACE VIEW cdp.contribution AS
+		SELECT d.anchor_id, d.identifier_id, cdp.declared_traits(d.traits, d.occurred_at, s.rank) AS traits, (
 				SELECT cdp.merge_consents(format('{%s:{"at":%s,"value":%s}}', to_json(p.key),
 					to_json(d.occurred_at AT TIME ZONE 'UTC'), p.value)::cdp.consent_state)
-				FROM jsonb_each(d.consents) p WHERE jsonb_typeof(p.value) = 'boolean')) AS consents,
-			min(d.occurred_at) FILTER (WHERE d.is_own) AS first_seen_at, max(d.occurred_at) FILTER (WHERE d.is_own) AS last_seen_at,
-			count(*) FILTER (WHERE d.is_own) AS event_count
+				FROM jsonb_each(d.consents) p WHERE jsonb_typeof(p.value) = 'boolean') AS consents,
+			CASE WHEN d.is_own THEN d.occurred_at END AS first_seen_at, CASE WHEN d.is_own THEN d.occurred_at END AS last_seen_at,
+			d.is_own::integer::bigint AS event_count, d.event_table, d.event_ctid, d.received_at
+		FROM cdp.statement d JOIN cdp.source s ON s.source_id = d.source_id;
+	COMMENT ON VIEW cdp.contribution IS 'What each event adds to a fragment; restrict identifier_id';
+
+	CREATE OR REPLACE VIEW cdp.remaining_fragment AS
+		SELECT coalesce(a.identifier_id, r.identifier_id) AS anchor_id, r.identifier_id, r.traits, r.consents,
+			r.first_seen_at, r.last_seen_at, r.event_count
+		FROM cdp.fragment_remainder r JOIN cdp.entrant i ON i.identifier_id = r.identifier_id
+		LEFT JOIN cdp.entrant a ON a.identifier_id = r.anchor_id;
+	COMMENT ON VIEW cdp.remaining_fragment IS 'What counts of cdp.fragment_remainder by the rules in force; of whom is no longer in the graph what came from a shared device is that device''s';
+
+	CREATE OR REPLACE VIEW cdp.derived_fragment AS
+		SELECT d.anchor_id, d.identifier_id, cdp.merge_traits(d.traits) AS traits, cdp.merge_consents(d.consents) AS consents,
+			min(d.first_seen_at) AS first_seen_at, max(d.last_seen_at) AS last_seen_at, sum(d.event_count)::bigint AS event_count
 		FROM (
-			SELECT x.anchor_id, x.identifier_id, x.is_own, x.occurred_at, cdp.declared_traits(x.traits, x.occurred_at, s.rank) AS traits, x.consents
-			FROM cdp.statement x JOIN cdp.source s ON s.source_id = x.source_id
+			SELECT c.anchor_id, c.identifier_id, c.traits, c.consents, c.first_seen_at, c.last_seen_at, c.event_count FROM cdp.contribution c
 			UNION ALL
-			SELECT l.identifier_id AS anchor_id, l.identifier_id, false AS is_own, l.ruled_at AS occurred_at, l.traits, NULL::jsonb AS consents
+			SELECT r.anchor_id, r.identifier_id, r.traits, r.consents, r.first_seen_at, r.last_seen_at, r.event_count FROM cdp.remaining_fragment r
+			UNION ALL
+			SELECT l.identifier_id AS anchor_id, l.identifier_id, l.traits, NULL::cdp.consent_state AS consents, NULL::timestamptz AS first_seen_at,
+				NULL::timestamptz AS last_seen_at, 0::bigint AS event_count
 			FROM cdp.locked_traits l
 		) d
 		GROUP BY d.anchor_id, d.identifier_id;
-	COMMENT ON VIEW cdp.derived_fragment IS 'What cdp.fragment must hold, derived from the log, cdp.sign_in and the locks of stewards; restrict identifier_id';
+	COMMENT ON VIEW cdp.derived_fragment IS 'What cdp.fragment must hold, derived from the log, what left it, cdp.sign_in and the locks of stewards; restrict identifier_id';
 
 	CREATE TABLE IF NOT EXISTS cdp.timeline_part (
 		anchor_id bigint NOT NULL,
@@ -1165,23 +1213,43 @@ BEGIN
 	CREATE OR REPLACE TRIGGER property_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON cdp.property
 		FOR EACH STATEMENT EXECUTE FUNCTION cdp.rules_changed();
 
-	-- A part of more than 1,500 bytes is full, as in src/profile/parts.c.
+	CREATE TABLE IF NOT EXISTS cdp.timeline_remainder (
+		anchor_id bigint NOT NULL,
+		identifier_id bigint NOT NULL,
+		month date NOT NULL,
+		events cdp.timeline NOT NULL,
+		CONSTRAINT timeline_remainder_pkey PRIMARY KEY (anchor_id, identifier_id, month)
+	) WITH (fillfactor = 80);
+	CREATE INDEX IF NOT EXISTS timeline_remainder_identifier_id_idx ON cdp.timeline_remainder (identifier_id);
+	COMMENT ON TABLE cdp.timeline_remainder IS 'The part of cdp.timeline_part whose events left the log by cdp.set_retention(), with the properties that were declared then';
+
 	-- The properties come by an outer join, so that a parallel worker reads them out of the message and hands only them on.
+	CREATE OR REPLACE VIEW cdp.timeline_entry AS
+		SELECT CASE WHEN i.is_contested THEN coalesce(cdp.holder(x.identifier_id, x.occurred_at, x.message_id), x.identifier_id)
+				ELSE x.identifier_id END AS anchor_id,
+			x.identifier_id, date_trunc('month', x.occurred_at AT TIME ZONE 'UTC')::date AS month, x.name, x.occurred_at, c.properties,
+			x.tableoid AS event_table, x.ctid AS event_ctid, x.received_at
+		FROM cdp.event x LEFT JOIN cdp.identity i ON i.identifier_id = x.identifier_id
+		LEFT JOIN LATERAL (SELECT cdp.carried_properties(x.name, x.message) AS properties) c ON true
+		WHERE x.identifier_id <> 0 AND x.name IS NOT NULL;
+	COMMENT ON VIEW cdp.timeline_entry IS 'What each event that has a name adds to a timeline; restrict identifier_id';
+
+	-- A part of more than 1,500 bytes is full, as in src/profile/parts.c.
 	CREATE OR REPLACE VIEW cdp.derived_timeline_part AS
 		SELECT d.anchor_id, d.identifier_id, d.month, (pg_column_size(d.events) > 1500)::integer AS part, d.events
 		FROM (
-			SELECT e.anchor_id, e.identifier_id, date_trunc('month', e.occurred_at AT TIME ZONE 'UTC')::date AS month,
-				cdp.timeline_agg(e.name, e.occurred_at, e.properties) AS events
+			SELECT x.anchor_id, x.identifier_id, x.month, cdp.add_timelines(x.events) AS events
 			FROM (
-				SELECT CASE WHEN i.is_contested THEN coalesce(cdp.holder(x.identifier_id, x.occurred_at, x.message_id), x.identifier_id)
-					ELSE x.identifier_id END AS anchor_id, x.identifier_id, x.occurred_at, x.name, c.properties
-				FROM cdp.event x LEFT JOIN cdp.identity i ON i.identifier_id = x.identifier_id
-				LEFT JOIN LATERAL (SELECT cdp.carried_properties(x.name, x.message) AS properties) c ON true
-				WHERE x.identifier_id <> 0 AND x.name IS NOT NULL
-			) e
-			GROUP BY e.anchor_id, e.identifier_id, date_trunc('month', e.occurred_at AT TIME ZONE 'UTC')::date
+				SELECT e.anchor_id, e.identifier_id, e.month, cdp.timeline_agg(e.name, e.occurred_at, e.properties) AS events
+				FROM cdp.timeline_entry e GROUP BY e.anchor_id, e.identifier_id, e.month
+				UNION ALL
+				SELECT coalesce(a.identifier_id, r.identifier_id) AS anchor_id, r.identifier_id, r.month, r.events
+				FROM cdp.timeline_remainder r JOIN cdp.entrant i ON i.identifier_id = r.identifier_id
+				LEFT JOIN cdp.entrant a ON a.identifier_id = r.anchor_id
+			) x
+			GROUP BY x.anchor_id, x.identifier_id, x.month
 		) d;
-	COMMENT ON VIEW cdp.derived_timeline_part IS 'What cdp.timeline_part must hold, derived from the log and cdp.sign_in, all of a month in one part; restrict identifier_id';
+	COMMENT ON VIEW cdp.derived_timeline_part IS 'What cdp.timeline_part must hold, derived from the log, what left it, and cdp.sign_in, all of a month in one part; restrict identifier_id';
 
 	CREATE OR REPLACE VIEW cdp.timelines AS
 		SELECT i.profile_id, p.month, p.events FROM cdp.timeline_part p JOIN cdp.identity i ON i.identifier_id = p.anchor_id;

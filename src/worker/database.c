@@ -88,8 +88,8 @@ static Task process_task = {
 		   /* timers that went off change nothing most times, so they show nowhere else */
 		   "(SELECT count(*) FROM (SELECT FROM cdp.due WHERE due_at <= cdp.clock_now() LIMIT 257) d) > 256 "
 		   "FROM cdp.process(10000)"};
-/* 50,000 is what it does in one call at most */
-static Task maintain_task = {.sql = "SELECT bool_or(done >= 50000) FROM cdp.maintain()"};
+/* 10,000 is the least of what its tasks do in one call at most */
+static Task maintain_task = {.sql = "SELECT bool_or(done >= 10000) FROM cdp.maintain()"};
 static Task read_task = {.sql = "SELECT bool_or(has_more) FROM cdp.read_table_sources(10000)"};
 
 static CdpWorkerEntry *my_entry = NULL;
