@@ -138,6 +138,8 @@ $node->safe_psql('original', <<~'END');
 	SELECT cdp.deny('user_id:u23', 'anonymous_id:a73', 'they differ');
 	SELECT cdp.undo(cdp.pin('user_id:u27', 'anonymous_id:never-seen', 'they do not'));
 	SELECT cdp.pin('user_id:u25', 'anonymous_id:never-seen', 'they are one');
+	SELECT cdp.create_trait('plan', 'most_frequent', valid_pattern => '^[a-z]+$');
+	SELECT cdp.lock_trait('user_id:u7', 'plan', '"gold"', 'a test');
 	SELECT cdp.block_value('a99', 'anonymous_id');
 	SELECT cdp.create_namespace('email', 'contact', 20, 3, normalizer => 'email', paths => '{identify:traits.email}');
 	SET cdp.identity_max_component = 100;
