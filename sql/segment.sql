@@ -43,6 +43,18 @@ CREATE FUNCTION cdp.evaluate_predicate(
 AS 'MODULE_PATHNAME', 'cdp_evaluate_predicate' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION cdp.evaluate_predicate(cdp.predicate, jsonb, timestamptz) IS 'Whether a predicate holds at an instant for a person written as JSON {"traits": {..}, "consents": [..], "events": [{"t": .., "name": ..}]}, and next_change: the earliest instant at which that can differ if nothing arrives, infinity if it never will. Reads no table. Error 22023 for a malformed person';
 
+-- computed traits, of any timeline
+
+CREATE FUNCTION cdp.computation_text(definition text) RETURNS text
+AS 'MODULE_PATHNAME', 'cdp_computation_text' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION cdp.computation_text(text) IS 'The canonical text of what a computed trait is, such as sum(''Order Completed''.revenue) within 90 days. Error 42601 names what was expected and shows the place, also 22023, 22007 and 54000';
+
+CREATE FUNCTION cdp.compute(
+	definition text, timeline cdp.timeline, at timestamptz, OUT value jsonb, OUT changes_at timestamptz
+) RETURNS record
+AS 'MODULE_PATHNAME', 'cdp_compute_timeline' LANGUAGE C IMMUTABLE PARALLEL SAFE;
+COMMENT ON FUNCTION cdp.compute(text, cdp.timeline, timestamptz) IS 'What a computed trait is at an instant, of the events of a timeline (null: of none): value, null where there is none, and changes_at, the exact instant at which it becomes another if nothing arrives, infinity if it stays. Null when definition or instant are. Reads no table. Errors as of cdp.computation_text(), 22023 for an instant that is not finite';
+
 -- operators, in pg_catalog so that they are found under any search_path
 
 CREATE FUNCTION cdp.predicate_eq(cdp.predicate, cdp.predicate) RETURNS boolean
