@@ -195,13 +195,12 @@ COMMENT ON FUNCTION cdp.maintain() IS 'Housekeeping: make partitions for the nex
 
 -- verification: everything derived again from the log and compared
 
-CREATE FUNCTION cdp.verify() RETURNS TABLE (part text, checked bigint, differences bigint)
+CREATE FUNCTION cdp.verify_identity() RETURNS TABLE (part text, checked bigint, differences bigint)
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 SET client_min_messages = warning
 AS $$
 BEGIN
-	PERFORM cdp.require_init();
 	DROP TABLE IF EXISTS pg_temp.cdp_mention;
 	CREATE TEMPORARY TABLE cdp_mention ON COMMIT DROP AS
 		SELECT m.strongest_id, m.occurred_at, m.ord, m.identifier_id, m.linked_id, m.is_related FROM cdp.mention m;
@@ -259,12 +258,28 @@ BEGIN
 	FROM cdp.profile p LEFT JOIN pg_temp.cdp_place x USING (identifier_id)
 	WHERE p.identifier_id IS NOT NULL OR p.merged_into <> 0;
 	RETURN NEXT;
+	DROP TABLE pg_temp.cdp_mention, pg_temp.cdp_place;
+END
+$$;
+COMMENT ON FUNCTION cdp.verify_identity() IS 'Part of cdp.verify(): identifiers, anchors, links and their judgements, people, profile ids and redirects';
 
+CREATE FUNCTION cdp.verify_profile() RETURNS TABLE (part text, checked bigint, differences bigint)
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
 	part := 'fragments';
 	SELECT count(*), count(*) FILTER (WHERE (f.event_count, f.first_seen_at, f.last_seen_at, f.traits::text, f.consents::text)
 		IS DISTINCT FROM (d.event_count, d.first_seen_at, d.last_seen_at, d.traits::text, d.consents::text))
 	INTO checked, differences
 	FROM cdp.fragment f FULL JOIN cdp.derived_fragment d USING (anchor_id, identifier_id);
+	RETURN NEXT;
+
+	part := 'timelines';
+	SELECT count(*), count(*) FILTER (WHERE NOT coalesce(cdp.is_same(p.events, d.events), false)) INTO checked, differences
+	FROM (SELECT t.anchor_id, t.identifier_id, t.month, cdp.add_timelines(t.events) AS events
+		FROM cdp.timeline_part t GROUP BY t.anchor_id, t.identifier_id, t.month) p
+	FULL JOIN cdp.derived_timeline_part d USING (anchor_id, identifier_id, month);
 	RETURN NEXT;
 
 	part := 'profiles';
@@ -278,7 +293,15 @@ BEGIN
 		FROM cdp.identity i LEFT JOIN cdp.fragment f ON f.anchor_id = i.identifier_id GROUP BY i.profile_id) d
 	FULL JOIN cdp.profile p ON p.profile_id = d.profile_id;
 	RETURN NEXT;
+END
+$$;
+COMMENT ON FUNCTION cdp.verify_profile() IS 'Part of cdp.verify(): fragments (traits, consents, counts), timelines, profiles';
 
+CREATE FUNCTION cdp.verify_segment() RETURNS TABLE (part text, checked bigint, differences bigint)
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
 	part := 'memberships';
 	SELECT count(*), count(*) FILTER (WHERE NOT d.is_right) INTO checked, differences
 	FROM (SELECT cdp.matches(p.profile_id, s.predicate) = (m.profile_id IS NOT NULL) AS is_right
@@ -289,10 +312,32 @@ BEGIN
 		SELECT false FROM cdp.membership m LEFT JOIN cdp.profile p ON p.profile_id = m.profile_id
 		WHERE p.profile_id IS NULL OR p.merged_into IS NOT NULL) d;
 	RETURN NEXT;
-	DROP TABLE pg_temp.cdp_mention, pg_temp.cdp_place;
 END
 $$;
-COMMENT ON FUNCTION cdp.verify() IS 'Derive every part again from the log and compare with what is stored: identifiers, anchors, links and their judgements, people, profile ids and redirects, fragments (traits, consents, counts), profiles, memberships, each with how much was checked and how much differs (0 unless something is broken; memberships also differ while due timers wait for cdp.process()). Reads everything; run it when nobody writes';
+COMMENT ON FUNCTION cdp.verify_segment() IS 'Part of cdp.verify(): memberships';
+
+CREATE FUNCTION cdp.verify(noun text DEFAULT NULL) RETURNS TABLE (part text, checked bigint, differences bigint)
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	PERFORM cdp.require_init();
+	IF noun NOT IN ('identity', 'profile', 'segment') THEN
+		RAISE EXCEPTION 'there is no such part to verify' USING ERRCODE = 'invalid_parameter_value',
+			HINT = 'The parts are identity, profile and segment; null is all of them.';
+	END IF;
+	IF noun IS NULL OR noun = 'identity' THEN
+		RETURN QUERY SELECT * FROM cdp.verify_identity();
+	END IF;
+	IF noun IS NULL OR noun = 'profile' THEN
+		RETURN QUERY SELECT * FROM cdp.verify_profile();
+	END IF;
+	IF noun IS NULL OR noun = 'segment' THEN
+		RETURN QUERY SELECT * FROM cdp.verify_segment();
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION cdp.verify(text) IS 'Derive everything again from the log and compare with what is stored: of identity identifiers, anchors, links and their judgements, people, profile ids and redirects; of profile fragments (traits, consents, counts), timelines, profiles; of segment memberships; or (null) all. Returns of each how much was checked and how much differs: 0 unless something is broken (memberships also differ while due timers wait for cdp.process()). Reads everything; run it when nobody writes. Error 22023';
 
 CREATE FUNCTION cdp.init_pipeline() RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE

@@ -201,6 +201,8 @@ BEGIN
 	INSERT INTO cdp.sign_in (device_id, occurred_at, message_id, source_id, identifier_id)
 	SELECT d.device_id, d.occurred_at, d.message_id, d.source_id, d.identifier_id FROM cdp.derived_sign_in d
 	WHERE d.device_id = ANY (reread_devices) ON CONFLICT DO NOTHING;
+	DELETE FROM cdp.timeline_part p USING cdp.fragment f
+	WHERE f.identifier_id = ANY (identifier_ids) AND p.anchor_id = f.anchor_id AND p.identifier_id = f.identifier_id;
 	WITH old AS (
 		DELETE FROM cdp.fragment f WHERE f.identifier_id = ANY (identifier_ids) RETURNING f.anchor_id
 	)
@@ -211,10 +213,12 @@ BEGIN
 		FROM cdp.derived_fragment d WHERE d.identifier_id = ANY (identifier_ids) RETURNING anchor_id
 	)
 	SELECT anchors || array_agg(n.anchor_id) INTO anchors FROM new n;
+	INSERT INTO cdp.timeline_part (anchor_id, identifier_id, month, part, events)
+	SELECT d.anchor_id, d.identifier_id, d.month, d.part, d.events FROM cdp.derived_timeline_part d WHERE d.identifier_id = ANY (identifier_ids);
 	RETURN QUERY SELECT DISTINCT i.profile_id FROM cdp.identity i WHERE i.identifier_id = ANY (anchors);
 END
 $$;
-COMMENT ON FUNCTION cdp.refold(bigint[], bigint[]) IS 'Derive the fragments of the events stored under some identifiers from the log again; and first who signed in on some of them, where those are contested devices. Returns the profiles whose fragments these were or are now. The caller holds their components';
+COMMENT ON FUNCTION cdp.refold(bigint[], bigint[]) IS 'Derive the fragments and timelines of the events stored under some identifiers from the log again; and first who signed in on some of them, where those are contested devices. Returns the profiles whose fragments these were or are now. The caller holds their components';
 
 CREATE FUNCTION cdp.explain_trait(profile_id bigint, trait text)
 RETURNS TABLE (value jsonb, occurred_at timestamptz, source text, rank integer, anchor cdp.identifier, message_id text, verdict text)
@@ -306,6 +310,11 @@ CREATE AGGREGATE cdp.merge_timelines(cdp.timeline) (
 );
 COMMENT ON AGGREGATE cdp.merge_timelines(cdp.timeline) IS 'Many timelines as one, in any order; what is in several counts once; null of nothing';
 
+CREATE AGGREGATE cdp.add_timelines(cdp.timeline) (
+	SFUNC = cdp.add, STYPE = cdp.timeline, SSPACE = 2048, COMBINEFUNC = cdp.add, PARALLEL = SAFE
+);
+COMMENT ON AGGREGATE cdp.add_timelines(cdp.timeline) IS 'Many timelines as one, in any order, where none of the events without message id is in two of them: they all count; null of nothing';
+
 CREATE FUNCTION cdp.events_of(timeline cdp.timeline) RETURNS TABLE (name text, at timestamptz, properties jsonb)
 AS 'MODULE_PATHNAME', 'cdp_timeline_events_of' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE ROWS 20;
 COMMENT ON FUNCTION cdp.events_of(cdp.timeline) IS 'The events of a timeline, oldest first, at one instant by name; properties are null where there are none';
@@ -355,6 +364,107 @@ CREATE OPERATOR CLASS cdp.timeline_hash_ops DEFAULT FOR TYPE cdp.timeline USING 
 	FUNCTION 1 cdp.timeline_hash(cdp.timeline), FUNCTION 2 cdp.timeline_hash_extended(cdp.timeline, bigint);
 COMMENT ON OPERATOR CLASS cdp.timeline_hash_ops USING hash IS 'Hash of timelines: XXH3';
 
+-- the timelines of profiles, in parts
+
+CREATE FUNCTION cdp.holder(device_id bigint, at timestamptz, message_id text) RETURNS bigint
+LANGUAGE sql STABLE STRICT PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp -- so that it is not inlined: with a correlated subquery no plan is parallel
+AS $$
+	SELECT s.identifier_id FROM cdp.sign_in s
+	WHERE s.device_id = $1 AND (s.occurred_at, s.message_id) <= (at, $3 COLLATE "C")
+	ORDER BY s.occurred_at DESC, s.message_id DESC, s.source_id DESC LIMIT 1
+$$;
+COMMENT ON FUNCTION cdp.holder(bigint, timestamptz, text) IS 'The identifier that signed in last on a contested device at or before an event; null: none had yet';
+
+CREATE FUNCTION cdp.carried_properties(event text, message jsonb, names text[], events text[]) RETURNS jsonb
+AS 'MODULE_PATHNAME', 'cdp_carried_properties' LANGUAGE C IMMUTABLE PARALLEL SAFE;
+COMMENT ON FUNCTION cdp.carried_properties(text, jsonb, text[], text[]) IS 'Of a message''s properties those that timelines carry along, where names are declared, each for the event of the same place or (null) for all; null: none';
+
+CREATE FUNCTION cdp.derive_timelines() RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_custom_plan
+SET client_min_messages = warning
+AS $$
+BEGIN
+	PERFORM cdp.hold_rules();
+	PERFORM cdp.show_progress('reading events into timelines');
+	DROP TABLE IF EXISTS pg_temp.cdp_derived_part;
+	CREATE TEMPORARY TABLE cdp_derived_part ON COMMIT DROP AS SELECT * FROM cdp.derived_timeline_part;
+	ANALYZE pg_temp.cdp_derived_part;
+	PERFORM cdp.show_progress('writing the timelines that are others now');
+	DELETE FROM cdp.timeline_part p WHERE NOT EXISTS (
+		SELECT FROM pg_temp.cdp_derived_part d WHERE d.anchor_id = p.anchor_id AND d.identifier_id = p.identifier_id AND d.month = p.month
+			AND d.events = p.events);
+	INSERT INTO cdp.timeline_part (anchor_id, identifier_id, month, part, events)
+	SELECT d.anchor_id, d.identifier_id, d.month, d.part, d.events FROM pg_temp.cdp_derived_part d
+	WHERE NOT EXISTS (
+		SELECT FROM cdp.timeline_part p WHERE p.anchor_id = d.anchor_id AND p.identifier_id = d.identifier_id AND p.month = d.month)
+	ORDER BY d.anchor_id, d.identifier_id, d.month;
+	DROP TABLE pg_temp.cdp_derived_part;
+END
+$$;
+COMMENT ON FUNCTION cdp.derive_timelines() IS 'Derive all timelines from the log again, in parallel where the planner likes. Messages wait meanwhile. Errors 25000, 42501';
+
+CREATE FUNCTION cdp.create_property(name text, event text DEFAULT NULL) RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	PERFORM cdp.require_init();
+	IF name IS NULL OR octet_length(name) NOT BETWEEN 1 AND 256 OR octet_length(event) NOT BETWEEN 1 AND 1024 THEN
+		RAISE EXCEPTION 'invalid name for a property' USING ERRCODE = 'invalid_name',
+			HINT = 'It is the name of a member of an event''s properties, of 1 to 256 bytes; its event has a name of 1 to 1024, or is null: all.';
+	END IF;
+	PERFORM cdp.hold_rules();
+	INSERT INTO cdp.property (name, event) VALUES (create_property.name, create_property.event)
+	ON CONFLICT ON CONSTRAINT property_key DO NOTHING;
+	IF FOUND THEN
+		PERFORM cdp.derive_timelines();
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION cdp.create_property(text, text) IS 'Carry a member of events'' properties along in timelines, of the events of one name or (null) of all: numbers, booleans, and strings of up to 256 bytes. The past too: reads the whole log, in parallel, while messages wait. What is declared already stays. Errors 42602, 25000, 42501';
+
+CREATE FUNCTION cdp.drop_property(name text, event text DEFAULT NULL) RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	PERFORM cdp.require_init();
+	PERFORM cdp.hold_rules();
+	DELETE FROM cdp.property p WHERE p.name = drop_property.name AND p.event IS NOT DISTINCT FROM drop_property.event;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION 'that property is not declared' USING ERRCODE = 'undefined_object', HINT = 'See the table cdp.property.';
+	END IF;
+	PERFORM cdp.derive_timelines();
+END
+$$;
+COMMENT ON FUNCTION cdp.drop_property(text, text) IS 'Take back cdp.create_property(), called with the same arguments: timelines carry that property along no more. Reads the whole log. Errors 42704, 25000, 42501';
+
+CREATE FUNCTION cdp.timeline_of(profile_id bigint, since timestamptz DEFAULT NULL, until timestamptz DEFAULT NULL) RETURNS cdp.timeline
+LANGUAGE plpgsql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	profile bigint;
+	events cdp.timeline;
+BEGIN
+	PERFORM cdp.require_init();
+	profile := cdp.profile_id(profile_id);
+	IF profile IS NULL THEN
+		RETURN NULL;
+	END IF;
+	SELECT cdp.add_timelines(p.events) INTO events
+	FROM cdp.identity i JOIN cdp.timeline_part p ON p.anchor_id = i.identifier_id
+	WHERE i.profile_id = profile AND p.month >= coalesce(date_trunc('month', since AT TIME ZONE 'UTC')::date, '-infinity')
+		AND p.month < coalesce(until AT TIME ZONE 'UTC', 'infinity');
+	events := coalesce(events, '[]');
+	RETURN CASE WHEN since IS NULL AND until IS NULL THEN events ELSE cdp.between(events, since, until) END;
+END
+$$;
+COMMENT ON FUNCTION cdp.timeline_of(bigint, timestamptz, timestamptz) IS 'The events of a profile that have a name, with the declared properties, in since <= t < until; null is no bound. Reads only the months concerned. The profile id may be an old one; null when it was never given out';
+
 -- tables and views
 
 CREATE FUNCTION cdp.init_profile() RETURNS void
@@ -362,6 +472,8 @@ LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 SET client_min_messages = warning
 AS $$
+DECLARE
+	has_timelines CONSTANT boolean := to_regclass('cdp.timeline_part') IS NOT NULL;
 BEGIN
 	CREATE TABLE IF NOT EXISTS cdp.fragment (
 		anchor_id bigint NOT NULL,
@@ -421,6 +533,53 @@ BEGIN
 		FROM cdp.statement d JOIN cdp.source s ON s.source_id = d.source_id
 		GROUP BY d.anchor_id, d.identifier_id;
 	COMMENT ON VIEW cdp.derived_fragment IS 'What cdp.fragment must hold, derived from the log and cdp.sign_in; restrict identifier_id';
+
+	CREATE TABLE IF NOT EXISTS cdp.timeline_part (
+		anchor_id bigint NOT NULL,
+		identifier_id bigint NOT NULL,
+		month date NOT NULL,
+		part integer NOT NULL DEFAULT 0,
+		events cdp.timeline NOT NULL,
+		CONSTRAINT timeline_part_pkey PRIMARY KEY (anchor_id, identifier_id, month, part)
+	) WITH (fillfactor = 80);
+	COMMENT ON TABLE cdp.timeline_part IS 'The events of each fragment that have a name, by month, with the declared properties; a profile''s timeline is what those of its identifiers add up to';
+	COMMENT ON COLUMN cdp.timeline_part.anchor_id IS 'As of cdp.fragment';
+	COMMENT ON COLUMN cdp.timeline_part.identifier_id IS 'As of cdp.fragment';
+	COMMENT ON COLUMN cdp.timeline_part.month IS 'First day of the month in which the events happened (UTC)';
+	COMMENT ON COLUMN cdp.timeline_part.part IS '0 grows; it gets a number of its own when it has become large, and is not written again';
+
+	CREATE TABLE IF NOT EXISTS cdp.property (
+		name text COLLATE "C" NOT NULL CONSTRAINT property_name_check CHECK (octet_length(name) BETWEEN 1 AND 256),
+		event text COLLATE "C" CONSTRAINT property_event_check CHECK (octet_length(event) BETWEEN 1 AND 1024),
+		CONSTRAINT property_key UNIQUE NULLS NOT DISTINCT (name, event)
+	);
+	COMMENT ON TABLE cdp.property IS 'Members of events'' properties that timelines carry along; changed by cdp.create_property() and cdp.drop_property()';
+	COMMENT ON COLUMN cdp.property.event IS 'The name of the events whose property it is; null: of all';
+	CREATE OR REPLACE TRIGGER property_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON cdp.property
+		FOR EACH STATEMENT EXECUTE FUNCTION cdp.rules_changed();
+
+	CREATE OR REPLACE VIEW cdp.derived_timeline_part AS
+		SELECT d.anchor_id, d.identifier_id, d.month, (pg_column_size(d.events) > 1500)::integer AS part, d.events
+		FROM (
+			SELECT e.anchor_id, e.identifier_id, date_trunc('month', e.occurred_at AT TIME ZONE 'UTC')::date AS month,
+				cdp.timeline_agg(e.name, e.occurred_at, cdp.carried_properties(e.name, e.message, p.names, p.events)) AS events
+			FROM (
+				SELECT CASE WHEN i.is_contested THEN coalesce(cdp.holder(x.identifier_id, x.occurred_at, x.message_id), x.identifier_id)
+					ELSE x.identifier_id END AS anchor_id, x.identifier_id, x.occurred_at, x.name, x.message
+				FROM cdp.event x LEFT JOIN cdp.identity i ON i.identifier_id = x.identifier_id
+				WHERE x.identifier_id <> 0 AND x.name IS NOT NULL
+			) e
+			CROSS JOIN (SELECT array_agg(y.name ORDER BY y.name) AS names, array_agg(y.event ORDER BY y.name) AS events FROM cdp.property y) p
+			GROUP BY e.anchor_id, e.identifier_id, date_trunc('month', e.occurred_at AT TIME ZONE 'UTC')::date
+		) d;
+	COMMENT ON VIEW cdp.derived_timeline_part IS 'What cdp.timeline_part must hold, derived from the log and cdp.sign_in, all of a month in one part; restrict identifier_id';
+
+	CREATE OR REPLACE VIEW cdp.timelines AS
+		SELECT i.profile_id, p.month, p.events FROM cdp.timeline_part p JOIN cdp.identity i ON i.identifier_id = p.anchor_id;
+	COMMENT ON VIEW cdp.timelines IS 'The timelines of all profiles, each in several parts, which cdp.add_timelines() makes one: events of one month (its first day, UTC), that have a name, with the declared properties';
+	IF NOT has_timelines AND EXISTS (SELECT FROM cdp.event) THEN
+		PERFORM cdp.derive_timelines(); -- of a database that was set up before there were any
+	END IF;
 
 	ALTER TABLE cdp.profile
 		ADD COLUMN IF NOT EXISTS traits cdp.traits,

@@ -97,6 +97,7 @@ typedef struct CdpNamespaces
 	int n;
 	CdpBlocked *blocked;
 	int n_blocked;
+	uint64 generation; /* another one whenever any of the rules may have changed */
 } CdpNamespaces;
 
 /*

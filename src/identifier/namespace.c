@@ -107,9 +107,11 @@ compile_paths(CdpNamespace *ns, Datum array)
 static CdpNamespaces *
 read_rules(void)
 {
+	static uint64 generation = 0;
 	CdpNamespaces *all = palloc0(sizeof(CdpNamespaces));
 	bool isnull;
 
+	all->generation = ++generation;
 	all->n = cdp_run_latest(&read_namespaces, NULL, NULL);
 	all->items = palloc0(sizeof(CdpNamespace) * (all->n + 1));
 	for (int i = 0; i < all->n; i++)

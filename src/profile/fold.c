@@ -8,7 +8,7 @@
  */
 #include "postgres.h"
 
-#include "profile/profile.h"
+#include "profile/parts.h"
 #include "catalog/pg_type.h"
 
 CDP_QUERY(write_fragments,
@@ -221,6 +221,7 @@ cdp_profile_fold(CdpBatch *batch)
 	cdp_gather_build(&gatherer, cdp_stamped_tie_bytes, take_traits, batch);
 	count_events(batch);
 	store_fragments(batch);
+	cdp_parts_store(batch);
 	if (batch->n_refolded > 0)
 		refold(batch);
 	batch->n_profiles = cdp_sort_distinct(batch->profiles, batch->n_profiles);

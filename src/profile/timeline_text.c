@@ -116,9 +116,8 @@ read_key(CdpJsonValue id, uint32 *key)
 	return (*key & ~CDP_TIMELINE_HAS_ID) < 1 << CDP_TIMELINE_ID_BITS;
 }
 
-/* A property to keep of a member of an object; false when it is none. */
-static bool
-take_property(const JsonbValue *name, const JsonbValue *value, CdpNamedValue *property)
+CdpPropertyFate
+cdp_timeline_property(const JsonbValue *name, const JsonbValue *value, CdpNamedValue *property)
 {
 	char *text;
 
@@ -130,23 +129,31 @@ take_property(const JsonbValue *name, const JsonbValue *value, CdpNamedValue *pr
 		case jbvNumeric:
 			property->type = CDP_PROPERTY_NUMBER;
 			text = DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value->val.numeric)));
-			if (!cdp_decimal_parse(text, strlen(text), &property->number))
-				ereport(ERROR, (errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
-								errmsg("a number in properties is too large"),
-								errdetail("A timeline keeps numbers below 10 to the power of %d.",
-										  CDP_DECIMAL_MAX_EXPONENT)));
-			return true;
+			return cdp_decimal_parse(text, strlen(text), &property->number) ? CDP_PROPERTY_KEPT : CDP_PROPERTY_TOO_LARGE;
 		case jbvString:
 			property->type = CDP_PROPERTY_STRING;
 			property->string = value->val.string.val;
 			property->string_length = value->val.string.len;
-			return true;
+			return CDP_PROPERTY_KEPT;
 		case jbvBool:
 			property->type = value->val.boolean ? CDP_PROPERTY_TRUE : CDP_PROPERTY_FALSE;
-			return true;
+			return CDP_PROPERTY_KEPT;
 		default:
-			return false;
+			return CDP_PROPERTY_LEFT_OUT;
 	}
+}
+
+/* A property to keep of a member of an object; false when it is none. */
+static bool
+take_property(const JsonbValue *name, const JsonbValue *value, CdpNamedValue *property)
+{
+	CdpPropertyFate fate = cdp_timeline_property(name, value, property);
+
+	if (fate == CDP_PROPERTY_TOO_LARGE)
+		ereport(ERROR,
+				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE), errmsg("a number in properties is too large"),
+				 errdetail("A timeline keeps numbers below 10 to the power of %d.", CDP_DECIMAL_MAX_EXPONENT)));
+	return fate == CDP_PROPERTY_KEPT;
 }
 
 int

@@ -14,6 +14,16 @@ extern char *cdp_timeline_out_text(CdpTimelineReader *reader);
 /* Add the events of a JSON array; false when it is none. */
 extern bool cdp_timeline_in_text(CdpTimelineBuilder *builder, const char *text, int length);
 
+typedef enum CdpPropertyFate
+{
+	CDP_PROPERTY_KEPT,
+	CDP_PROPERTY_LEFT_OUT, /* neither a number nor a string nor a boolean */
+	CDP_PROPERTY_TOO_LARGE /* a number beyond what a timeline keeps */
+} CdpPropertyFate;
+
+/* Make a property, which points into name and value, of a member of an object. */
+extern CdpPropertyFate cdp_timeline_property(const JsonbValue *name, const JsonbValue *value, CdpNamedValue *property);
+
 /*
  * The members of an object that a timeline keeps: numbers, strings and booleans.  Returns how many; -1 when
  * it is neither an object nor null.  They point into it.
