@@ -278,7 +278,7 @@ BEGIN
 	SELECT block_value.namespace, block_value.value, block_value.is_pattern
 	WHERE NOT EXISTS (SELECT FROM cdp.blocked_value b WHERE b.namespace IS NOT DISTINCT FROM block_value.namespace
 		AND b.value = block_value.value AND b.is_pattern = block_value.is_pattern AND NOT b.is_exact);
-	SELECT r.ruling_id INTO ruling FROM cdp.ruling r WHERE r.undone_at IS NULL AND r.kind <> 'deny' AND r.b IS NOT NULL
+	SELECT r.ruling_id INTO ruling FROM cdp.ruling r WHERE r.undone_at IS NULL AND r.kind <> 'deny' AND (r.b IS NOT NULL OR r.kind = 'lock')
 		AND (cdp.is_blocked(r.a) OR cdp.is_blocked(r.b)) LIMIT 1;
 	IF FOUND THEN
 		RAISE EXCEPTION 'ruling % names a value that would be blocked', ruling USING ERRCODE = 'dependent_objects_still_exist',
@@ -287,7 +287,7 @@ BEGIN
 	PERFORM cdp.read_again(touched, 'rule');
 END
 $$;
-COMMENT ON FUNCTION cdp.block_value(text, text, boolean) IS 'Keep a value, or what matches a regular expression, out of the graph, in the past too; namespace null: in all of them. It stays in the events. Errors 22023, 42704, 2201B, 2BP01 when a pin or a retracted link names it';
+COMMENT ON FUNCTION cdp.block_value(text, text, boolean) IS 'Keep a value, or what matches a regular expression, out of the graph, in the past too; namespace null: in all of them. It stays in the events. Errors 22023, 42704, 2201B, 2BP01 when a pin, a lock or a retracted link names it';
 
 CREATE FUNCTION cdp.unblock_value(value text, namespace text DEFAULT NULL, is_pattern boolean DEFAULT false) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -316,7 +316,7 @@ COMMENT ON FUNCTION cdp.hold_rules(boolean) IS 'Hold what messages mean as it is
 
 CREATE FUNCTION cdp.rules_changed() RETURNS trigger
 AS 'MODULE_PATHNAME', 'cdp_rules_changed' LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION cdp.rules_changed() IS 'Trigger function of the tables of rules: every session reads them again';
+COMMENT ON FUNCTION cdp.rules_changed() IS 'Trigger function of the tables of rules: every session reads them again; its argument is the table the rules are known by (none: namespace)';
 
 CREATE FUNCTION cdp.init_identifier() RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE

@@ -363,6 +363,8 @@ BEGIN
 		UNION ALL
 		SELECT 'malformed', count(*)::text, 'values that became no identifiers' FROM cdp.malformed_value
 		UNION ALL
+		SELECT 'refused', count(*)::text, 'values of traits that broke their rules' FROM cdp.refused_value
+		UNION ALL
 		SELECT 'frozen', count(DISTINCT component_id)::text, 'components too large to be resolved, see cdp.frozen_components' FROM cdp.profile WHERE is_frozen
 		UNION ALL
 		SELECT 'timers due', count(*)::text, 'profiles whose segments wait for cdp.process()' FROM cdp.due WHERE due_at <= cdp.clock_now()

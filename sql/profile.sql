@@ -3,7 +3,7 @@
 -- type
 
 CREATE TYPE cdp.traits;
-COMMENT ON TYPE cdp.traits IS 'Name -> value (any JSON) with the time and source rank at which it was said; merging keeps the latest of each name, then the highest rank, then the larger value bytewise. Text form: {"plan": {"at": "2026-01-31T09:00:00Z", "rank": 0, "value": "pro"}}';
+COMMENT ON TYPE cdp.traits IS 'Name -> value (any JSON) with the time and source rank at which it was said; merging keeps the latest of each name, then the highest rank, then the larger value bytewise, or what another rule says that stands with the entry. Text form: {"plan": {"at": "2026-01-31T09:00:00Z", "rank": 0, "value": "pro"}}, with "rule" where it is not the latest';
 
 CREATE FUNCTION cdp.traits_in(cstring) RETURNS cdp.traits
 AS 'MODULE_PATHNAME', 'cdp_traits_in' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
@@ -28,12 +28,21 @@ CREATE TYPE cdp.traits (
 CREATE FUNCTION cdp.traits(object jsonb, at timestamptz, rank integer DEFAULT 0) RETURNS cdp.traits
 AS 'MODULE_PATHNAME', 'cdp_traits_of' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION cdp.traits(jsonb, timestamptz, integer) IS 'The members of a JSON object as traits, all said at one instant by a source of one rank. Errors 22023, 22003';
+CREATE FUNCTION cdp.declared_traits(object jsonb, at timestamptz, rank integer DEFAULT 0) RETURNS cdp.traits
+AS 'MODULE_PATHNAME', 'cdp_traits_declared' LANGUAGE C STABLE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION cdp.declared_traits(jsonb, timestamptz, integer) IS 'As cdp.traits(), by the rules in cdp.trait: cleansed, each entry with its rule; without what says nothing by its rule, and without what breaks it. What cdp makes of a message. Errors 22023, 22008, 22003, 54000, 55000';
+CREATE FUNCTION cdp.trait_objection(trait text, value jsonb) RETURNS text
+AS 'MODULE_PATHNAME', 'cdp_trait_objection' LANGUAGE C STABLE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION cdp.trait_objection(text, jsonb) IS 'Why a value of a trait is not taken by the rules in cdp.trait: says nothing, or refused: and the reason; null: it is taken. Error 55000';
+CREATE FUNCTION cdp.trait_verdict(candidate cdp.traits, result cdp.traits, trait text) RETURNS text
+AS 'MODULE_PATHNAME', 'cdp_trait_verdict' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION cdp.trait_verdict(cdp.traits, cdp.traits, text) IS 'What became of a trait that was merged into a result: counts, or by what it lost; null when either lacks it';
 CREATE FUNCTION cdp.merge(a cdp.traits, b cdp.traits) RETURNS cdp.traits
 AS 'MODULE_PATHNAME', 'cdp_traits_merge' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
-COMMENT ON FUNCTION cdp.merge(cdp.traits, cdp.traits) IS 'Two traits as one: name by name the one that wins; commutative, associative, idempotent';
+COMMENT ON FUNCTION cdp.merge(cdp.traits, cdp.traits) IS 'Two traits as one: name by name what the entries'' rule says, of two rules the stronger; commutative, associative, and idempotent but for the rules most_frequent and sum';
 CREATE FUNCTION cdp.is_same(a cdp.traits, b cdp.traits) RETURNS boolean
 AS 'MODULE_PATHNAME', 'cdp_stamped_map_eq' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
-COMMENT ON FUNCTION cdp.is_same(cdp.traits, cdp.traits) IS 'Whether two traits agree in every name, value, time and rank';
+COMMENT ON FUNCTION cdp.is_same(cdp.traits, cdp.traits) IS 'Whether two traits agree in every name, value, time, rank and rule';
 CREATE FUNCTION cdp.to_jsonb(traits cdp.traits) RETURNS jsonb
 AS 'MODULE_PATHNAME', 'cdp_stamped_map_to_jsonb' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION cdp.to_jsonb(cdp.traits) IS 'Traits as a JSON object of name and value; what was unset (null) is left out';
@@ -227,27 +236,184 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	profile bigint;
-	won jsonb;
+	result cdp.traits;
 BEGIN
 	PERFORM cdp.require_init();
 	profile := cdp.profile_id(profile_id);
-	SELECT p.traits::text::jsonb -> trait INTO won FROM cdp.profile p WHERE p.profile_id = profile;
+	SELECT p.traits INTO result FROM cdp.profile p WHERE p.profile_id = profile;
 	RETURN QUERY
-	SELECT d.traits -> trait, d.occurred_at, s.name, s.rank, cdp.identifier(i.namespace, i.value), d.message_id, CASE
-			WHEN d.occurred_at < (won ->> 'at')::timestamptz THEN 'older'
-			WHEN s.rank < (won ->> 'rank')::integer THEN 'of a source of lower rank'
-			WHEN d.traits -> trait <> won -> 'value' THEN 'the smaller value'
-			ELSE 'counts' END
-	FROM (SELECT DISTINCT t.anchor_id, t.identifier_id FROM cdp.tenure t WHERE t.profile_id = profile) t
-	JOIN cdp.identity i ON i.identifier_id = t.anchor_id
-	CROSS JOIN LATERAL ( -- OFFSET 0: by the index
-		SELECT * FROM cdp.statement x WHERE x.identifier_id = t.identifier_id AND x.anchor_id = t.anchor_id AND x.traits ? trait OFFSET 0
-	) d
-	JOIN cdp.source s ON s.source_id = d.source_id
-	ORDER BY d.occurred_at DESC, s.rank DESC, d.traits -> trait = won -> 'value' DESC, d.message_id;
+	SELECT x.value, x.occurred_at, x.source, x.rank, cdp.identifier(i.namespace, i.value), x.message_id, x.verdict
+	FROM (
+		SELECT t.anchor_id, d.traits -> trait AS value, d.occurred_at, s.name AS source, s.rank, d.message_id,
+			coalesce(cdp.trait_objection(trait, d.traits -> trait), cdp.trait_verdict(
+				cdp.declared_traits(jsonb_build_object(trait, d.traits -> trait), d.occurred_at, s.rank), result, trait)) AS verdict
+		FROM (SELECT DISTINCT t.anchor_id, t.identifier_id FROM cdp.tenure t WHERE t.profile_id = profile) t
+		CROSS JOIN LATERAL ( -- OFFSET 0: by the index
+			SELECT * FROM cdp.statement x WHERE x.identifier_id = t.identifier_id AND x.anchor_id = t.anchor_id AND x.traits ? trait OFFSET 0
+		) d
+		JOIN cdp.source s ON s.source_id = d.source_id
+		UNION ALL
+		SELECT l.identifier_id, l.value, l.ruled_at, format('ruling %s by %s', l.ruling_id, l.actor), NULL, NULL,
+			cdp.trait_verdict(l.traits, result, explain_trait.trait)
+		FROM cdp.identity i JOIN cdp.locked_traits l USING (identifier_id) WHERE i.profile_id = profile AND l.trait = explain_trait.trait
+	) x
+	JOIN cdp.identity i ON i.identifier_id = x.anchor_id
+	ORDER BY x.occurred_at DESC, x.rank DESC, x.verdict = 'counts' DESC, x.message_id;
 END
 $$;
-COMMENT ON FUNCTION cdp.explain_trait(bigint, text) IS 'Why a profile has the value of a trait that it has: every value that was ever said of it, by which message and source, under which identifier, and the verdict on it: counts, older, of a source of lower rank, the smaller value (of two said at the same instant by equals); null unsets the trait. The latest first; no row when nothing was said. The profile id may be an old one';
+COMMENT ON FUNCTION cdp.explain_trait(bigint, text) IS 'Why a profile has the value of a trait that it has: every value that was ever said of it, as it was said, by which message and source, under which identifier, and the verdict on it by the trait''s rule: counts (of most_frequent, sum and union several), by what it lost (such as older, of a source of lower rank, said less often, the smaller value), overruled by a steward, says nothing, or refused: and why. A lock is a row whose source is the ruling. The latest first; no row when nothing was said. The profile id may be an old one';
+
+-- rules
+
+CREATE FUNCTION cdp.gather_again(identifier_ids bigint[], cause text) RETURNS void
+LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	PERFORM cdp.show_progress(format('deriving what %s identifiers say again', cardinality(identifier_ids)));
+	PERFORM cdp.refold(identifier_ids, '{}');
+	PERFORM cdp.reconsider(ARRAY (
+		SELECT unnest(identifier_ids) UNION SELECT f.anchor_id FROM cdp.fragment f WHERE f.identifier_id = ANY (identifier_ids)), cause, '{}');
+END
+$$;
+COMMENT ON FUNCTION cdp.gather_again(bigint[], text) IS 'Derive the fragments of the events stored under some identifiers again, after what is made of traits changed (cause: ruling, rule), and bring everything that follows up to date. The caller holds their components, or the rules alone';
+
+CREATE FUNCTION cdp.reapply_trait(trait text) RETURNS void
+LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_custom_plan SET enable_seqscan = on SET enable_hashjoin = on SET enable_mergejoin = on -- few or many: planned each time
+AS $$
+DECLARE
+	touched bigint[];
+BEGIN
+	PERFORM cdp.show_progress(format('looking for what says trait %s', quote_literal(trait)));
+	WITH strongest AS (
+		SELECT e.identifier_id AS id, bool_or(e.type = 'group') AS is_of_account FROM cdp.event e
+		WHERE e.type IN ('identify', 'group') AND e.identifier_id <> 0 AND e.message -> 'traits' ? trait GROUP BY e.identifier_id
+	)
+	SELECT array_agg(x.id) INTO touched FROM (
+		SELECT s.id FROM strongest s
+		UNION SELECT l.identifier_b FROM strongest s JOIN cdp.link l ON l.identifier_a = s.id AND l.status = 'related' WHERE s.is_of_account
+	) x;
+	IF touched IS NOT NULL THEN
+		PERFORM cdp.gather_again(touched, 'rule');
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION cdp.reapply_trait(text) IS 'Bring up to date what a change of a trait''s rule touches: of whom a message says it. The caller holds the rules alone';
+
+CREATE FUNCTION cdp.create_trait(
+	name text, rule text DEFAULT 'latest', cleanse text[] DEFAULT '{}', null_if text[] DEFAULT '{}', type text DEFAULT NULL,
+	minimum numeric DEFAULT NULL, maximum numeric DEFAULT NULL, valid_pattern text DEFAULT NULL
+) RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	wrong text;
+BEGIN
+	PERFORM cdp.require_init();
+	PERFORM cdp.hold_rules();
+	IF name IS NULL OR octet_length(name) NOT BETWEEN 1 AND 255 THEN
+		RAISE EXCEPTION 'invalid name for a trait' USING ERRCODE = 'invalid_name', HINT = 'A trait''s name has 1 to 255 bytes.';
+	END IF;
+	cleanse := coalesce(cleanse, '{}');
+	null_if := coalesce(null_if, '{}');
+	wrong := CASE
+		WHEN coalesce(rule, '') NOT IN ('latest', 'earliest', 'preferred', 'first_non_empty', 'highest', 'lowest', 'most_frequent', 'sum', 'union') THEN 'rule'
+		WHEN type NOT IN ('string', 'number', 'boolean', 'array', 'object') THEN 'type'
+		WHEN NOT cleanse <@ '{trim,lower,upper,title}' OR cardinality(array_remove(cleanse, 'trim')) > 1 THEN 'cleanse' END;
+	IF wrong IS NOT NULL THEN
+		RAISE EXCEPTION 'invalid % of trait "%"', wrong, name USING ERRCODE = 'check_violation',
+			HINT = 'rule is latest, earliest, preferred, first_non_empty, highest, lowest, most_frequent, sum or union; type string, number, boolean, array or object; cleanse has trim and one of lower, upper and title.';
+	END IF;
+	IF array_position(null_if, NULL) IS NOT NULL THEN
+		RAISE EXCEPTION 'null in null_if of trait "%"', name USING ERRCODE = 'null_value_not_allowed',
+			HINT = 'It lists what else stands for null, such as {n/a,-}.';
+	END IF;
+	IF minimum = 'NaN' OR maximum = 'NaN' OR minimum > maximum THEN
+		RAISE EXCEPTION 'the range of trait "%" is upside down', name USING ERRCODE = 'invalid_parameter_value',
+			HINT = 'minimum is at most maximum; leave one null for no bound.';
+	END IF;
+	IF valid_pattern IS NOT NULL THEN
+		PERFORM '' ~ valid_pattern; -- an invalid regular expression fails here, not at the next message
+	END IF;
+	INSERT INTO cdp.trait AS t (name, rule, cleanse, null_if, type, minimum, maximum, valid_pattern)
+	VALUES (create_trait.name, create_trait.rule, create_trait.cleanse, create_trait.null_if, create_trait.type, create_trait.minimum,
+		create_trait.maximum, create_trait.valid_pattern)
+	ON CONFLICT ON CONSTRAINT trait_pkey DO UPDATE SET rule = excluded.rule, cleanse = excluded.cleanse, null_if = excluded.null_if,
+		type = excluded.type, minimum = excluded.minimum, maximum = excluded.maximum, valid_pattern = excluded.valid_pattern
+	WHERE (t.rule, t.cleanse, t.null_if, t.type, t.minimum, t.maximum, t.valid_pattern) IS DISTINCT FROM
+		(excluded.rule, excluded.cleanse, excluded.null_if, excluded.type, excluded.minimum, excluded.maximum, excluded.valid_pattern);
+	IF FOUND THEN
+		PERFORM cdp.reapply_trait(name);
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION cdp.create_trait(text, text, text[], text[], text, numeric, numeric, text) IS 'Make or replace the rule of a trait. rule, which of the values said counts: latest, earliest, preferred (of the source of the highest rank, then the latest), first_non_empty, highest, lowest, most_frequent, sum, union (of lists); cleanse: trim, and one of lower, upper, title; null_if: what else stands for null. A value that is not of the type (string, number, boolean, array, object), outside of minimum and maximum, or does not match the regular expression valid_pattern stays in its event, is not taken, and is counted in cdp.refused_values. Applies to the past in the same transaction. Waits for running ingestion and holds it up meanwhile. Errors 42602, 23514, 22004, 22023, 2201B, 42501, 25000';
+
+CREATE FUNCTION cdp.drop_trait(name text) RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	PERFORM cdp.require_init();
+	PERFORM cdp.hold_rules();
+	DELETE FROM cdp.trait t WHERE t.name = drop_trait.name;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION 'trait "%" does not exist', name USING ERRCODE = 'undefined_object', HINT = 'See the table cdp.trait.';
+	END IF;
+	PERFORM cdp.reapply_trait(name);
+END
+$$;
+COMMENT ON FUNCTION cdp.drop_trait(text) IS 'Drop the rule of a trait: the latest word counts again, as it was said, in the past too. Locks stay. Error 42704';
+
+CREATE FUNCTION cdp.lock_trait(identifier cdp.identifier, trait text, value jsonb, reason text) RETURNS bigint
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	normal cdp.identifier;
+	known bigint;
+	other record;
+	heirs bigint[] := '{}';
+	ruled bigint;
+BEGIN
+	PERFORM cdp.require_init();
+	PERFORM cdp.require_reason(reason);
+	IF identifier IS NULL OR trait IS NULL OR value IS NULL THEN
+		RAISE EXCEPTION 'identifier, trait and value of a lock must not be null' USING ERRCODE = 'null_value_not_allowed',
+			HINT = 'To lock a trait as unset, give JSON''s null: ''null''::jsonb.';
+	END IF;
+	PERFORM cdp.traits(jsonb_build_object(trait, value), now()); -- what cannot be kept fails here
+	LOCK TABLE cdp.ruling IN SHARE ROW EXCLUSIVE MODE;
+	PERFORM cdp.hold_rules(is_alone => false);
+	IF cdp.is_blocked(identifier) THEN
+		RAISE EXCEPTION 'a blocked value cannot be ruled on' USING ERRCODE = 'invalid_parameter_value',
+			HINT = 'Blocked values are nobody''s; see cdp.is_blocked().';
+	END IF;
+	normal := cdp.normalize(identifier);
+	SELECT r.* INTO other FROM cdp.ruling r
+	WHERE r.kind = 'lock' AND r.a = normal AND r.trait = lock_trait.trait AND r.undone_at IS NULL;
+	IF other.value = value THEN
+		RETURN other.ruling_id;
+	ELSIF FOUND THEN
+		RAISE EXCEPTION 'ruling % locks that trait of that identifier already', other.ruling_id USING ERRCODE = 'check_violation',
+			HINT = format('Undo it first: SELECT cdp.undo(%s).', other.ruling_id);
+	END IF;
+	IF NOT EXISTS (SELECT FROM cdp.identity i WHERE i.namespace = cdp.namespace(normal) AND i.value = cdp.value(normal)) THEN
+		PERFORM cdp.hold_rules(); -- somebody may just be seeing it
+		heirs := cdp.make_identifiers(ARRAY[normal], 'ruling');
+	END IF;
+	INSERT INTO cdp.ruling (kind, a, trait, value, reason) VALUES ('lock', normal, lock_trait.trait, lock_trait.value, lock_trait.reason)
+	RETURNING ruling_id INTO ruled;
+	SELECT i.identifier_id INTO known FROM cdp.identity i WHERE i.namespace = cdp.namespace(normal) AND i.value = cdp.value(normal);
+	PERFORM cdp.hold_people(known || heirs);
+	PERFORM cdp.gather_again(known || heirs, 'ruling');
+	RETURN ruled;
+END
+$$;
+COMMENT ON FUNCTION cdp.lock_trait(cdp.identifier, text, jsonb, text) IS 'Rule what the value of a trait is of whom an identifier belongs to, whatever messages say and have said, until cdp.undo() of the ruling whose id it returns. The lock stays with the identifier when profiles merge and split; of two locks in one profile the later counts. Errors 22004 without a reason, 22023, 22003, 54000, 23514 when it is locked to another value, 42704';
 
 -- timelines: packed sets of events, on any table
 
@@ -522,17 +688,60 @@ BEGIN
 		WHERE f.namespace = g.namespace AND f.value = g.value;
 	COMMENT ON VIEW cdp.statement IS 'What each event says, of whom it is anchored to (is_own) and, of group, of the account: traits and consents as JSON, null: none. Restrict identifier_id, the event''s strongest identifier or the account';
 
+	CREATE TABLE IF NOT EXISTS cdp.trait (
+		name text COLLATE "C" NOT NULL CONSTRAINT trait_pkey PRIMARY KEY
+			CONSTRAINT trait_name_check CHECK (octet_length(name) BETWEEN 1 AND 255),
+		rule text NOT NULL DEFAULT 'latest' CONSTRAINT trait_rule_check CHECK (rule IN ('latest', 'earliest', 'preferred',
+			'first_non_empty', 'highest', 'lowest', 'most_frequent', 'sum', 'union')),
+		cleanse text[] NOT NULL DEFAULT '{}' CONSTRAINT trait_cleanse_check CHECK (cleanse <@ '{trim,lower,upper,title}'),
+		null_if text[] NOT NULL DEFAULT '{}' CONSTRAINT trait_null_if_check CHECK (array_position(null_if, NULL) IS NULL),
+		type text CONSTRAINT trait_type_check CHECK (type IN ('string', 'number', 'boolean', 'array', 'object')),
+		minimum numeric,
+		maximum numeric,
+		valid_pattern text
+			CONSTRAINT trait_valid_pattern_check CHECK (('' ~ valid_pattern) IS NOT NULL OR valid_pattern IS NULL), -- raises on no regular expression
+		CONSTRAINT trait_range_check CHECK (minimum <= maximum)
+	);
+	COMMENT ON TABLE cdp.trait IS 'Rules of traits: which of the values said counts, and which are taken at all; changed by cdp.create_trait(). Of a trait that is not here the latest word counts';
+	CREATE OR REPLACE TRIGGER trait_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON cdp.trait
+		FOR EACH STATEMENT EXECUTE FUNCTION cdp.rules_changed('trait');
+
+	-- Only ever inserted into, so that nobody waits for another.
+	CREATE TABLE IF NOT EXISTS cdp.refused_value (
+		received_at timestamptz NOT NULL,
+		source_id integer NOT NULL,
+		message_id text NOT NULL,
+		trait text COLLATE "C" NOT NULL
+	);
+	COMMENT ON TABLE cdp.refused_value IS 'Messages whose value of a trait, or an element of it, broke the trait''s rule when they came; the value stands in the message. Rows may be deleted';
+	CREATE OR REPLACE VIEW cdp.refused_values AS
+		SELECT s.name AS source, r.trait, count(*) AS message_count, min(r.received_at) AS first_received_at, max(r.received_at) AS last_received_at
+		FROM cdp.refused_value r JOIN cdp.source s USING (source_id)
+		GROUP BY s.name, r.trait;
+	COMMENT ON VIEW cdp.refused_values IS 'By source and trait, in how many messages a value broke the trait''s rule when it came';
+
+	CREATE OR REPLACE VIEW cdp.locked_traits AS
+		SELECT i.identifier_id, r.ruling_id, r.a AS identifier, r.trait, r.value, r.reason, r.actor, r.ruled_at,
+			format('{%s:{"at":%s,"rule":"locked","value":%s}}', to_json(r.trait), to_json(r.ruled_at AT TIME ZONE 'UTC'), r.value)::cdp.traits AS traits
+		FROM cdp.identity i JOIN cdp.ruling r ON r.a = cdp.identifier(i.namespace, i.value) AND r.kind = 'lock' AND r.undone_at IS NULL;
+	COMMENT ON VIEW cdp.locked_traits IS 'Traits whose value a steward locked, see cdp.lock_trait(); cdp.undo() of the ruling ends it';
+
 	CREATE OR REPLACE VIEW cdp.derived_fragment AS
-		SELECT d.anchor_id, d.identifier_id, cdp.merge_traits(cdp.traits(d.traits, d.occurred_at, s.rank)) AS traits,
+		SELECT d.anchor_id, d.identifier_id, cdp.merge_traits(d.traits) AS traits,
 			cdp.merge_consents((
 				SELECT cdp.merge_consents(format('{%s:{"at":%s,"value":%s}}', to_json(p.key),
 					to_json(d.occurred_at AT TIME ZONE 'UTC'), p.value)::cdp.consent_state)
 				FROM jsonb_each(d.consents) p WHERE jsonb_typeof(p.value) = 'boolean')) AS consents,
 			min(d.occurred_at) FILTER (WHERE d.is_own) AS first_seen_at, max(d.occurred_at) FILTER (WHERE d.is_own) AS last_seen_at,
 			count(*) FILTER (WHERE d.is_own) AS event_count
-		FROM cdp.statement d JOIN cdp.source s ON s.source_id = d.source_id
+		FROM (
+			SELECT x.anchor_id, x.identifier_id, x.is_own, x.occurred_at, cdp.declared_traits(x.traits, x.occurred_at, s.rank) AS traits, x.consents
+			FROM cdp.statement x JOIN cdp.source s ON s.source_id = x.source_id
+			UNION ALL
+			SELECT l.identifier_id, l.identifier_id, false, l.ruled_at, l.traits, NULL FROM cdp.locked_traits l
+		) d
 		GROUP BY d.anchor_id, d.identifier_id;
-	COMMENT ON VIEW cdp.derived_fragment IS 'What cdp.fragment must hold, derived from the log and cdp.sign_in; restrict identifier_id';
+	COMMENT ON VIEW cdp.derived_fragment IS 'What cdp.fragment must hold, derived from the log, cdp.sign_in and the locks of stewards; restrict identifier_id';
 
 	CREATE TABLE IF NOT EXISTS cdp.timeline_part (
 		anchor_id bigint NOT NULL,

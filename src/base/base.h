@@ -26,6 +26,7 @@
 /* Tell pg_stat_activity, and with it cdp.status, how far a long command is. */
 extern void cdp_show_progress(const char *what);
 
+#include "base/cached.h"
 #include "base/hash.h"
 #include "base/json.h"
 #include "base/lookup.h"

@@ -113,6 +113,9 @@ extern bool cdp_numeric_is_readable(Numeric number);
 /* The object at a path of names in a document, or NULL. */
 extern JsonbContainer *cdp_jsonb_object(Jsonb *document, const char *const *path, int n);
 
+/* Push a complete value into a larger document, as an element or a member's value. */
+extern void cdp_jsonb_push(JsonbParseState **state, JsonbIteratorToken token, const Jsonb *value);
+
 extern Jsonb *cdp_json_members_to_jsonb(const CdpJsonMember *members, int n_members);
 
 #endif

@@ -410,6 +410,21 @@ cdp_jsonb_object(Jsonb *document, const char *const *path, int n)
 	return JsonContainerIsObject(at) ? at : NULL;
 }
 
+void
+cdp_jsonb_push(JsonbParseState **state, JsonbIteratorToken token, const Jsonb *value)
+{
+	JsonbContainer *root = unconstify(JsonbContainer *, &value->root);
+	JsonbValue v;
+
+	if (!JsonbExtractScalar(root, &v))
+	{
+		v.type = jbvBinary;
+		v.val.binary.data = root;
+		v.val.binary.len = VARSIZE(value) - VARHDRSZ;
+	}
+	pushJsonbValue(state, token, &v);
+}
+
 static uint32
 depth_of(CdpJsonValue v)
 {

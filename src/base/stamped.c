@@ -22,7 +22,7 @@ typedef struct Slot
 	uint32 value_at;
 	uint32 name_length;
 	int16 rank;
-	uint16 unused; /* zero */
+	uint16 rule;
 } Slot;
 
 struct CdpStamped
@@ -52,6 +52,7 @@ cdp_stamped_entry(const CdpStamped *map, int i)
 	entry.name_length = slot->name_length;
 	entry.at = slot->at;
 	entry.rank = slot->rank;
+	entry.rule = slot->rule;
 	entry.value = (const Jsonb *) ((const char *) map + slot->value_at);
 	return entry;
 }
@@ -90,17 +91,6 @@ cdp_stamped_find(const CdpStamped *map, const char *name, int name_length, CdpSt
 	return false;
 }
 
-/* > 0 when a wins over b. */
-static int
-compare_entries(const CdpStampedEntry *a, const CdpStampedEntry *b, CdpStampedTie tie)
-{
-	if (a->at != b->at)
-		return a->at > b->at ? 1 : -1;
-	if (a->rank != b->rank)
-		return a->rank > b->rank ? 1 : -1;
-	return tie(a->value, b->value);
-}
-
 /* Lay out entries, which are sorted and distinct, as a map. */
 static CdpStamped *
 lay_out(const CdpStampedEntry *entries, int n)
@@ -125,6 +115,7 @@ lay_out(const CdpStampedEntry *entries, int n)
 
 		slot->at = entries[i].at;
 		slot->rank = entries[i].rank;
+		slot->rule = entries[i].rule;
 		slot->name_length = entries[i].name_length;
 		slot->name_at = at;
 		memcpy((char *) map + at, entries[i].name, entries[i].name_length);
@@ -152,15 +143,12 @@ cdp_stamped_build(CdpStampedEntry *entries, int n, CdpStampedTie tie)
 	int kept = 0;
 
 	qsort(entries, n, sizeof(CdpStampedEntry), compare_entry_names);
-	for (int i = 0; i < n; i++)
+	for (int i = 0, next; i < n; i = next)
 	{
-		if (kept > 0 && compare_entry_names(&entries[kept - 1], &entries[i]) == 0)
-		{
-			if (compare_entries(&entries[i], &entries[kept - 1], tie) > 0)
-				entries[kept - 1] = entries[i];
-		}
-		else
-			entries[kept++] = entries[i];
+		next = i + 1;
+		while (next < n && compare_entry_names(&entries[i], &entries[next]) == 0)
+			next++;
+		entries[kept++] = cdp_stamped_survivor(&entries[i], next - i, tie);
 	}
 	return lay_out(entries, kept);
 }
@@ -177,25 +165,19 @@ cdp_stamped_merge(const CdpStamped *a, const CdpStamped *b, CdpStampedTie tie)
 	while (i < (int) a->count || j < (int) b->count)
 	{
 		int c = 0;
-		CdpStampedEntry left, right;
+		CdpStampedEntry both[2];
 
 		if (i < (int) a->count)
-			left = cdp_stamped_entry(a, i);
+			both[0] = cdp_stamped_entry(a, i);
 		else
 			c = 1;
 		if (j < (int) b->count)
-			right = cdp_stamped_entry(b, j);
+			both[1] = cdp_stamped_entry(b, j);
 		else
 			c = -1;
 		if (c == 0)
-			c = compare_entry_names(&left, &right);
-		if (c < 0)
-			entries[n] = left;
-		else if (c > 0)
-			entries[n] = right;
-		else
-			entries[n] = compare_entries(&left, &right, tie) >= 0 ? left : right;
-		n++;
+			c = compare_entry_names(&both[0], &both[1]);
+		entries[n++] = c < 0 ? both[0] : c > 0 ? both[1] : cdp_stamped_survivor(both, 2, tie);
 		i += c <= 0;
 		j += c >= 0;
 	}
@@ -218,12 +200,22 @@ read_entry(CdpJsonValue key, CdpJsonValue v, CdpStampedEntry *entry)
 {
 	CdpJsonValue at = cdp_json_member(v, "at");
 	CdpJsonValue rank = cdp_json_member(v, "rank");
+	CdpJsonValue rule = cdp_json_member(v, "rule");
 	CdpJsonValue value = cdp_json_member(v, "value");
 	const char *s;
 	int length;
+	int known = CDP_STAMPED_LATEST;
 
 	if (!cdp_json_is(at, CDP_JSON_STRING) || !cdp_json_exists(value))
 		return false;
+	if (cdp_json_exists(rule))
+	{
+		s = cdp_json_is(rule, CDP_JSON_STRING) ? cdp_json_string(rule, &length) : NULL;
+		known = s == NULL ? -1 : cdp_stamped_rule_of(s, length);
+		if (known < 0)
+			return false;
+	}
+	entry->rule = known;
 	entry->name = cdp_json_string(key, &entry->name_length);
 	s = cdp_json_string(at, &length);
 	if (!cdp_parse_timestamp(s, length, &entry->at))
@@ -241,7 +233,7 @@ read_entry(CdpJsonValue key, CdpJsonValue v, CdpStampedEntry *entry)
 		entry->rank = atoi(digits);
 	}
 	entry->value = cdp_json_to_jsonb(value);
-	return entry->value != NULL;
+	return entry->value != NULL && cdp_stamped_check(entry);
 }
 
 CdpStamped *
@@ -297,29 +289,15 @@ cdp_stamped_out(const CdpStamped *map)
 			appendStringInfoString(&out, ", ");
 		escape_json(&out, pnstrdup(e.name, e.name_length));
 		cdp_format_timestamp(e.at, at);
-		appendStringInfo(&out, ": {\"at\": \"%s\", \"rank\": %d, \"value\": ", at, e.rank);
+		appendStringInfo(&out, ": {\"at\": \"%s\", \"rank\": %d, ", at, e.rank);
+		if (e.rule != CDP_STAMPED_LATEST)
+			appendStringInfo(&out, "\"rule\": \"%s\", ", cdp_stamped_rule_name(e.rule));
+		appendStringInfoString(&out, "\"value\": ");
 		JsonbToCString(&out, unconstify(JsonbContainer *, &e.value->root), VARSIZE(e.value));
 		appendStringInfoChar(&out, '}');
 	}
 	appendStringInfoChar(&out, '}');
 	return out.data;
-}
-
-/* Push one entry's value, whole. */
-static void
-push_value(JsonbParseState **state, const CdpStampedEntry *e, const JsonbValue *scalar)
-{
-	JsonbValue value;
-
-	if (scalar != NULL)
-		value = *scalar;
-	else
-	{
-		value.type = jbvBinary;
-		value.val.binary.data = unconstify(JsonbContainer *, &e->value->root);
-		value.val.binary.len = VARSIZE(e->value) - VARHDRSZ;
-	}
-	pushJsonbValue(state, WJB_VALUE, &value);
 }
 
 JsonbValue *
@@ -329,20 +307,16 @@ cdp_stamped_push(JsonbParseState **state, const CdpStamped *map)
 	for (int i = 0; i < (int) map->count; i++)
 	{
 		CdpStampedEntry e = cdp_stamped_entry(map, i);
-		bool is_scalar = JsonContainerIsScalar(&e.value->root);
+		const Jsonb *value = cdp_stamped_value(&e);
 		JsonbValue key, scalar;
 
-		if (is_scalar)
-		{
-			JsonbExtractScalar(unconstify(JsonbContainer *, &e.value->root), &scalar);
-			if (scalar.type == jbvNull)
-				continue;
-		}
+		if (JsonbExtractScalar(unconstify(JsonbContainer *, &value->root), &scalar) && scalar.type == jbvNull)
+			continue;
 		key.type = jbvString;
 		key.val.string.val = unconstify(char *, e.name);
 		key.val.string.len = e.name_length;
 		pushJsonbValue(state, WJB_KEY, &key);
-		push_value(state, &e, is_scalar ? &scalar : NULL);
+		cdp_jsonb_push(state, WJB_VALUE, value);
 	}
 	return pushJsonbValue(state, WJB_END_OBJECT, NULL);
 }

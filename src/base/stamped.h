@@ -3,9 +3,10 @@
  *		A sorted map from a name to a value with the time and source rank at which
  *		it was said: the container behind cdp.traits and cdp.consents.
  *
- * Merging two maps keeps, name by name, the entry that wins: the latest time, then
- * the highest rank, then a tie rule over the values' bytes.  Merging is
- * commutative, associative and idempotent, so order and repetition cannot matter.
+ * Merging two maps keeps, name by name, the entry that its rule says: unless another was
+ * chosen the latest, then that of the highest rank, then a tie rule over the values' bytes.
+ * Merging is commutative and associative, so order cannot matter; but for sums and what is
+ * said most often it is idempotent too.
  * The format on disk is described in docs/base.md and frozen by test/sql/base_stamped.sql.
  */
 #ifndef CDP_STAMPED_H
@@ -18,6 +19,26 @@
 
 #define CDP_STAMPED_VERSION 1
 
+/* By what an entry is merged with others of its name; the numbers stand on disk. */
+typedef enum CdpStampedRule
+{
+	CDP_STAMPED_LATEST = 0,
+	CDP_STAMPED_LOCKED = 1, /* by a steward; before all others */
+	CDP_STAMPED_EARLIEST = 2,
+	CDP_STAMPED_PREFERRED = 3, /* the highest rank, then the latest */
+	CDP_STAMPED_FIRST_NON_EMPTY = 4,
+	CDP_STAMPED_HIGHEST = 5,
+	CDP_STAMPED_LOWEST = 6,
+	CDP_STAMPED_MOST_FREQUENT = 7,
+	CDP_STAMPED_SUM = 8,
+	CDP_STAMPED_UNION = 9
+} CdpStampedRule;
+
+#define CDP_STAMPED_RULES 10
+#define CDP_STAMPED_MAX_CANDIDATES 1000		 /* values that most_frequent and union keep */
+#define CDP_STAMPED_MAX_CANDIDATE_BYTES 1024 /* each, as jsonb */
+#define CDP_STAMPED_MAX_DIGITS 40			 /* of a number to be added, before and after the point */
+
 /* One entry as it is read out of, or goes into, a map. */
 typedef struct CdpStampedEntry
 {
@@ -25,7 +46,8 @@ typedef struct CdpStampedEntry
 	int name_length;
 	TimestampTz at;
 	int16 rank;
-	const Jsonb *value; /* any JSON value, also null: "it was unset" */
+	uint16 rule; /* CdpStampedRule */
+	const Jsonb *value; /* any JSON value, also null: "it was unset"; of some rules what they keep, see cdp_stamped_value() */
 } CdpStampedEntry;
 
 typedef struct CdpStamped CdpStamped; /* varlena */
@@ -37,14 +59,40 @@ extern int cdp_stamped_count(const CdpStamped *map);
 extern CdpStampedEntry cdp_stamped_entry(const CdpStamped *map, int i);
 extern bool cdp_stamped_find(const CdpStamped *map, const char *name, int name_length, CdpStampedEntry *entry);
 
-/* Build a map from entries in any order; of a name's entries the winner stays. */
+/* Build a map from entries in any order; of a name's entries the survivor stays. */
 extern CdpStamped *cdp_stamped_build(CdpStampedEntry *entries, int n, CdpStampedTie tie);
 extern CdpStamped *cdp_stamped_merge(const CdpStamped *a, const CdpStamped *b, CdpStampedTie tie);
 
 /* Ties: by value, bytewise, the larger; for a boolean consent the refusal. */
 extern int cdp_stamped_tie_bytes(const Jsonb *a, const Jsonb *b);
 
-/* Text form: {"plan": {"at": "2026-01-31T09:00:00Z", "rank": 0, "value": "pro"}}. Errors never show values. */
+/* The name of a rule; the rule of a name, or -1. */
+extern const char *cdp_stamped_rule_name(CdpStampedRule rule);
+extern int cdp_stamped_rule_of(const char *name, int length);
+
+/* What n > 0 entries of one name become. */
+extern CdpStampedEntry cdp_stamped_survivor(const CdpStampedEntry *entries, int n, CdpStampedTie tie);
+
+/*
+ * Make an entry of what one message says: its value, or of most_frequent and union some values, becomes what its rule
+ * keeps.  Returns what speaks against it, or NULL.
+ */
+extern const char *cdp_stamped_begin(CdpStampedEntry *entry, const Jsonb **values, int n);
+
+/* Is an entry's value, which comes from outside, what its rule keeps?  Brings it into its one form. */
+extern bool cdp_stamped_check(CdpStampedEntry *entry);
+
+/* The value that an entry stands for. */
+extern const Jsonb *cdp_stamped_value(const CdpStampedEntry *entry);
+
+/* What became of an entry in the result of merging it with others: CDP_STAMPED_COUNTS, or why it does not count. */
+#define CDP_STAMPED_COUNTS "counts"
+extern const char *cdp_stamped_verdict(const CdpStampedEntry *candidate, const CdpStampedEntry *result, CdpStampedTie tie);
+
+/*
+ * Text form: {"plan": {"at": "2026-01-31T09:00:00Z", "rank": 0, "value": "pro"}}, with "rule" where it is not the
+ * latest. Errors never show values.
+ */
 extern CdpStamped *cdp_stamped_in(const char *text, int length, const char *type_name, CdpStampedTie tie);
 extern char *cdp_stamped_out(const CdpStamped *map);
 

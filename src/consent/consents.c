@@ -34,10 +34,11 @@ check(CdpStamped *map)
 		CdpStampedEntry entry = cdp_stamped_entry(map, i);
 		JsonbValue value;
 
-		if (!JsonbExtractScalar(unconstify(JsonbContainer *, &entry.value->root), &value) || value.type != jbvBool)
+		if (entry.rule != CDP_STAMPED_LATEST ||
+			!JsonbExtractScalar(unconstify(JsonbContainer *, &entry.value->root), &value) || value.type != jbvBool)
 			ereport(ERROR, (errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
 							errmsg("invalid input for type cdp.consent_state"),
-							errdetail("A consent is true or false.")));
+							errdetail("A consent is true or false, and the latest word counts.")));
 	}
 	return map;
 }

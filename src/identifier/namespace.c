@@ -19,11 +19,9 @@
 #include "utils/builtins.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
-#include "utils/memutils.h"
 
 PG_FUNCTION_INFO_V1(cdp_normalize);
 PG_FUNCTION_INFO_V1(cdp_is_blocked);
-PG_FUNCTION_INFO_V1(cdp_rules_changed);
 PG_FUNCTION_INFO_V1(cdp_hold_rules);
 
 CDP_QUERY(read_namespaces,
@@ -104,7 +102,7 @@ compile_paths(CdpNamespace *ns, Datum array)
 }
 
 /* Read the tables into the current context. */
-static CdpNamespaces *
+static void *
 read_rules(void)
 {
 	static uint64 generation = 0;
@@ -145,77 +143,20 @@ read_rules(void)
 	return all;
 }
 
-/*
- * The rules are read once a session and again after they changed: triggers on their tables call
- * cdp.rules_changed(), which sends an invalidation of cdp.namespace to every session at commit, and at once to
- * this one.
- */
-static MemoryContext rules_context = NULL;
-static CdpNamespaces *rules = NULL;
-static Oid rules_relation = InvalidOid;
-static bool rules_are_valid = false;
-
-/* Note that the rules may have changed; runs at any time, so it does nothing else. */
-static void
-forget_rules(Datum arg, Oid relation)
-{
-	if (relation == InvalidOid || relation == rules_relation)
-		rules_are_valid = false;
-}
-
-static Oid
-namespace_relation(void)
-{
-	return get_relname_relid("namespace", get_namespace_oid("cdp", false));
-}
+/* Triggers on the tables call cdp.rules_changed(), so that every session reads them again. */
+static CdpCached rules = {"namespace", read_rules};
 
 CdpNamespaces *
 cdp_namespaces_load(void)
 {
-	static bool is_registered = false;
-	MemoryContext fresh;
-	MemoryContext old;
-	CdpNamespaces *read;
-
-	if (rules_are_valid)
-		return rules;
-	cdp_require_init();
-	if (!is_registered)
-	{
-		CacheRegisterRelcacheCallback(forget_rules, (Datum) 0);
-		is_registered = true;
-	}
-	fresh = AllocSetContextCreate(TopMemoryContext, "cdp identifier rules", ALLOCSET_SMALL_SIZES);
-	rules_relation = namespace_relation();
-	rules_are_valid = true; /* an invalidation that comes while reading clears it again */
-	old = CurrentMemoryContext;
-	SPI_connect();
-	MemoryContextSwitchTo(fresh);
-	PG_TRY();
-	{
-		read = read_rules();
-	}
-	PG_CATCH();
-	{
-		rules_are_valid = false;
-		MemoryContextDelete(fresh);
-		PG_RE_THROW();
-	}
-	PG_END_TRY();
-	SPI_finish();
-	MemoryContextSwitchTo(old);
-	if (rules_context != NULL) /* who still reads the old ones does so in this transaction */
-		MemoryContextSetParent(rules_context, TopTransactionContext);
-	rules_context = fresh;
-	rules = read;
-	return rules;
+	return cdp_cached(&rules);
 }
 
 void
 cdp_namespaces_hold(bool is_alone)
 {
 	cdp_require_init();
-	LockRelationOid(namespace_relation(), is_alone ? ExclusiveLock : RowShareLock);
+	LockRelationOid(cdp_cached_relation("namespace"), is_alone ? ExclusiveLock : RowShareLock);
 	AcceptInvalidationMessages();
 }
 
@@ -223,7 +164,7 @@ cdp_namespaces_hold(bool is_alone)
 static bool
 is_steward(void)
 {
-	static const char *const tables[] = {"namespace", "blocked_value", "source", "ruling"};
+	static const char *const tables[] = {"namespace", "blocked_value", "source", "ruling", "trait"};
 	Oid schema = get_namespace_oid("cdp", false);
 
 	for (int i = 0; i < (int) lengthof(tables); i++)
@@ -245,7 +186,7 @@ cdp_hold_rules(PG_FUNCTION_ARGS)
 	cdp_require_init();
 	if (!is_steward())
 		ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("permission denied to hold the rules"),
-						errhint("It takes a privilege to change cdp.namespace, cdp.blocked_value, cdp.source or cdp.ruling.")));
+						errhint("It takes a privilege to change cdp.namespace, cdp.blocked_value, cdp.source, cdp.trait or cdp.ruling.")));
 	if (is_alone && IsolationUsesXactSnapshot())
 		ereport(ERROR, (errcode(ERRCODE_INVALID_TRANSACTION_STATE),
 						errmsg("what messages mean can be changed in isolation level READ COMMITTED only"),
@@ -253,17 +194,6 @@ cdp_hold_rules(PG_FUNCTION_ARGS)
 								"Use BEGIN ISOLATION LEVEL READ COMMITTED.")));
 	cdp_namespaces_hold(is_alone);
 	PG_RETURN_VOID();
-}
-
-/* Tell every session that the rules changed: a statement trigger. */
-Datum
-cdp_rules_changed(PG_FUNCTION_ARGS)
-{
-	Oid relation = namespace_relation();
-
-	if (OidIsValid(relation))
-		CacheInvalidateRelcacheByRelid(relation);
-	return PointerGetDatum(NULL); /* of an AFTER trigger it is ignored */
 }
 
 int

@@ -11,7 +11,8 @@
 #define NODE_COLUMNS                                                                                                   \
 	"i.identifier_id, i.namespace, i.value, i.profile_id, i.is_contested, i.event_count = 0 AND NOT EXISTS ("           \
 	"SELECT FROM cdp.link l WHERE l.identifier_a = i.identifier_id) AND NOT EXISTS ("                                   \
-	"SELECT FROM cdp.link l WHERE l.identifier_b = i.identifier_id) "
+	"SELECT FROM cdp.link l WHERE l.identifier_b = i.identifier_id) AND NOT EXISTS ("                                   \
+	"SELECT FROM cdp.ruling r WHERE r.kind = 'lock' AND r.undone_at IS NULL AND r.a = cdp.identifier(i.namespace, i.value)) "
 #define LINK_COLUMNS "l.identifier_a, l.identifier_b, l.first_seen_at, l.last_seen_at, l.event_count, l.status, l.reason "
 
 CDP_QUERY(read_nodes,

@@ -9,6 +9,7 @@
 #include "postgres.h"
 
 #include "profile/parts.h"
+#include "profile/trait_rules.h"
 #include "catalog/pg_type.h"
 
 CDP_QUERY(write_fragments,
@@ -21,6 +22,9 @@ CDP_QUERY(write_fragments,
 		  "last_seen_at = greatest(f.last_seen_at, excluded.last_seen_at), "
 		  "event_count = f.event_count + excluded.event_count",
 		  "int8[],int8[],cdp.traits[],cdp.consent_state[],timestamptz[],timestamptz[],int8[]");
+CDP_QUERY(note_refused,
+		  "INSERT INTO cdp.refused_value (received_at, source_id, message_id, trait) SELECT * FROM unnest($1, $2, $3, $4)",
+		  "timestamptz[],int4[],text[],text[]");
 CDP_QUERY(refold_fragments, "SELECT * FROM cdp.refold($1, $2)", "int8[],int8[]");
 CDP_QUERY(fold_profiles,
 		  "UPDATE cdp.profile p SET traits = n.traits, consents = n.consents, first_seen_at = n.first_seen_at, "
@@ -54,11 +58,49 @@ fragment_of_traits(CdpBatch *batch, const CdpMessage *m)
 	return -1;
 }
 
+/* Values that broke the rules of their traits, to be written. */
+typedef struct Refusals
+{
+	const CdpMessage *message; /* that is being read */
+	CdpColumn *columns[4];
+} Refusals;
+
+static const Oid refusal_types[] = {TIMESTAMPTZOID, INT4OID, TEXTOID, TEXTOID};
+
+/* Note that a message's value of a trait broke its rule; the value stands in the message. */
+static void
+note_refusal(void *arg, const char *name, int name_length)
+{
+	Refusals *refusals = arg;
+	const CdpMessage *m = refusals->message;
+
+	for (int i = 0; i < (int) lengthof(refusal_types) && refusals->columns[i] == NULL; i++)
+		refusals->columns[i] = cdp_column(refusal_types[i], 8);
+	cdp_column_add(refusals->columns[0], TimestampTzGetDatum(m->payload->received_at));
+	cdp_column_add(refusals->columns[1], Int32GetDatum(m->payload->source_id));
+	cdp_column_add_text(refusals->columns[2], m->message_id, m->message_id_length);
+	cdp_column_add_text(refusals->columns[3], name, name_length);
+}
+
+static void
+store_refusals(const Refusals *refusals)
+{
+	Datum arguments[lengthof(refusal_types)];
+
+	if (refusals->columns[0] == NULL)
+		return;
+	for (int i = 0; i < (int) lengthof(refusal_types); i++)
+		arguments[i] = cdp_column_array(refusals->columns[i]);
+	cdp_run(&note_refused, arguments, NULL);
+	cdp_done();
+}
+
 /* Gather the traits that messages say, as the log keeps them, so that they can be derived from it again. */
 static void
 gather_traits(CdpBatch *batch, CdpGatherer *gatherer)
 {
 	static const char *const path[] = {"traits"};
+	Refusals refusals = {NULL};
 
 	for (int i = 0; i < batch->n_messages; i++)
 	{
@@ -72,9 +114,16 @@ gather_traits(CdpBatch *batch, CdpGatherer *gatherer)
 			int fragment = fragment_of_traits(batch, m);
 
 			if (fragment >= 0)
+			{
+				int from = gatherer->n;
+
+				refusals.message = m;
 				cdp_gather_object(gatherer, fragment, traits, m->occurred_at, m->payload->source_rank);
+				cdp_traits_apply(gatherer, from, note_refusal, &refusals);
+			}
 		}
 	}
+	store_refusals(&refusals);
 }
 
 static void

@@ -67,14 +67,15 @@ static Value
 find_trait(const CdpPredicate *predicate, const CdpProgramNode *leaf, const CdpSubject *subject)
 {
 	CdpStampedEntry entry;
+	const Jsonb *value;
 
 	if (subject->traits == NULL ||
 		!cdp_stamped_find(subject->traits, (const char *) predicate + leaf->name, leaf->name_length, &entry))
 		return (Value){VALUE_NONE};
-	if (JB_ROOT_IS_SCALAR(entry.value))
-		return read_entry(&entry.value->root, 0);
-	return (Value){.kind = JB_ROOT_IS_ARRAY(entry.value) ? VALUE_ARRAY : VALUE_OBJECT,
-				   .array = &entry.value->root};
+	value = cdp_stamped_value(&entry);
+	if (JB_ROOT_IS_SCALAR(value))
+		return read_entry(&value->root, 0);
+	return (Value){.kind = JB_ROOT_IS_ARRAY(value) ? VALUE_ARRAY : VALUE_OBJECT, .array = &value->root};
 }
 
 /* Say whether a value is of a constant's kind, and if so how they compare (booleans: 0 or not) */
