@@ -73,21 +73,40 @@ push_time(Document *d, const char *name, CdpLookup *row)
 	push_string(d, WJB_VALUE, text, strlen(text));
 }
 
-/* A stamped map as an object; nothing said is {}. */
-static void
-push_map(Document *d, const char *name, CdpLookup *row)
+/* A stamped map of the row; NULL: nothing said. */
+static CdpStamped *
+read_map(CdpLookup *row, const char *column)
 {
 	bool isnull;
-	Datum map = cdp_lookup_value(row, name, &isnull);
+	Datum map = cdp_lookup_value(row, column, &isnull);
 
+	return isnull ? NULL : (CdpStamped *) PG_DETOAST_DATUM_COPY(map);
+}
+
+/* A stamped map as an object; nothing said is {}. */
+static void
+push_map(Document *d, const char *name, const CdpStamped *map)
+{
 	push_key(d, name);
-	if (isnull)
+	if (map == NULL)
 	{
 		pushJsonbValue(&d->state, WJB_BEGIN_OBJECT, NULL);
 		pushJsonbValue(&d->state, WJB_END_OBJECT, NULL);
 	}
 	else
-		cdp_stamped_push(&d->state, (CdpStamped *) PG_DETOAST_DATUM_COPY(map));
+		cdp_stamped_push(&d->state, map);
+}
+
+/* Traits, those said and those computed. */
+static CdpStamped *
+read_traits(CdpLookup *row)
+{
+	CdpStamped *said = read_map(row, "traits");
+	CdpStamped *computed = read_map(row, "computed");
+
+	if (said == NULL || computed == NULL)
+		return said == NULL ? computed : said;
+	return cdp_stamped_merge(said, computed, cdp_stamped_tie_bytes);
 }
 
 static int
@@ -186,8 +205,8 @@ make_document(int64 profile_id)
 	entity = TextDatumGetCString(cdp_lookup_value(&row, "entity", &isnull));
 	push_key(&d, "entity");
 	push_string(&d, WJB_VALUE, entity, strlen(entity));
-	push_map(&d, "traits", &row);
-	push_map(&d, "consents", &row);
+	push_map(&d, "traits", read_traits(&row));
+	push_map(&d, "consents", read_map(&row, "consents"));
 	push_time(&d, "first_seen_at", &row);
 	push_time(&d, "last_seen_at", &row);
 	push_number(&d, "event_count", DatumGetInt64(cdp_lookup_value(&row, "event_count", &isnull)));

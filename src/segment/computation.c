@@ -11,7 +11,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-PG_FUNCTION_INFO_V1(cdp_computation_text);
+PG_FUNCTION_INFO_V1(cdp_read_computation);
 PG_FUNCTION_INFO_V1(cdp_compute_timeline);
 
 /* A text as a word */
@@ -47,15 +47,21 @@ cdp_computation_read(const char *text, int length)
 	return computation;
 }
 
-/* cdp.computation_text(definition) */
+/* cdp.read_computation(definition) */
 Datum
-cdp_computation_text(PG_FUNCTION_ARGS)
+cdp_read_computation(PG_FUNCTION_ARGS)
 {
 	text *definition = PG_GETARG_TEXT_PP(0);
+	CdpComputation computation = cdp_computation_read(text_to_cstring(definition), VARSIZE_ANY_EXHDR(definition));
+	TupleDesc descriptor;
+	Datum values[3] = {CStringGetTextDatum(computation.text), CStringGetTextDatum(computation.event.text)};
+	bool nulls[3] = {false, false, computation.property.text == NULL};
 
-	/* a copy, for the parser keeps parts of it and wants a terminator */
-	PG_RETURN_TEXT_P(
-		cstring_to_text(cdp_computation_read(text_to_cstring(definition), VARSIZE_ANY_EXHDR(definition)).text));
+	if (!nulls[2])
+		values[2] = CStringGetTextDatum(computation.property.text);
+	if (get_call_result_type(fcinfo, NULL, &descriptor) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(descriptor), values, nulls)));
 }
 
 /* A definition as it was read, kept for the next call: it is mostly the same */

@@ -205,8 +205,8 @@ COPY (
 		CASE WHEN w.changes_at < 'infinity' THEN (extract(epoch FROM w.changes_at) * 1000000)::bigint END,
 		CASE WHEN w.changes_at < 'infinity' THEN
 			(cdp.compute(w.definition, w.timeline, w.changes_at - interval '1 microsecond')).value END,
-		cdp.computation_text(w.definition), cdp.computation_text(cdp.computation_text(w.definition))
-	FROM walk w ORDER BY w.n, w.step
+		r.canonical, (cdp.read_computation(r.canonical)).canonical
+	FROM walk w, cdp.read_computation(w.definition) r ORDER BY w.n, w.step
 ) TO STDOUT;
 """
 
