@@ -302,7 +302,7 @@ LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-	part := 'computed_traits';
+	part := 'computed';
 	SELECT count(*), count(*) FILTER (WHERE coalesce(cdp.to_jsonb(p.computed), '{}') IS DISTINCT FROM coalesce(d.traits, '{}')) INTO checked, differences
 	FROM cdp.profile p LEFT JOIN cdp.derived_computed d USING (profile_id);
 	RETURN NEXT;

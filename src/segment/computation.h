@@ -40,9 +40,12 @@ typedef struct CdpFact
 {
 	TimestampTz at;
 	CdpFactType type;
-	bool boolean;
-	CdpWord string; /* stands in the timeline */
-	CdpPropertyValue number;
+	union
+	{
+		bool boolean;
+		CdpWord string; /* stands in the timeline */
+		CdpPropertyValue number;
+	};
 } CdpFact;
 
 /* All facts of one computation and one person */
