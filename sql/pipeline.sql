@@ -329,7 +329,7 @@ BEGIN
 	PERFORM cdp.require_init();
 	IF noun NOT IN ('identity', 'profile', 'segment') THEN
 		RAISE EXCEPTION 'there is no such part to verify' USING ERRCODE = 'invalid_parameter_value',
-			HINT = 'The parts are identity, profile and segment; null is all of them.';
+			HINT = 'The parts are identity, profile and segment; without one all are verified.';
 	END IF;
 	IF noun IS NULL OR noun = 'identity' THEN
 		RETURN QUERY SELECT * FROM cdp.verify_identity();

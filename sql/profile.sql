@@ -576,9 +576,9 @@ AS $$
 $$;
 COMMENT ON FUNCTION cdp.holder(bigint, timestamptz, text) IS 'The identifier that signed in last on a contested device at or before an event; null: none had yet';
 
-CREATE FUNCTION cdp.carried_properties(event text, message jsonb, names text[], events text[]) RETURNS jsonb
-AS 'MODULE_PATHNAME', 'cdp_carried_properties' LANGUAGE C IMMUTABLE PARALLEL SAFE;
-COMMENT ON FUNCTION cdp.carried_properties(text, jsonb, text[], text[]) IS 'Of a message''s properties those that timelines carry along, where names are declared, each for the event of the same place or (null) for all; null: none';
+CREATE FUNCTION cdp.carried_properties(event text, message jsonb) RETURNS jsonb
+AS 'MODULE_PATHNAME', 'cdp_carried_properties' LANGUAGE C STABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION cdp.carried_properties(text, jsonb) IS 'Of the properties of an event''s message those that timelines carry along, by cdp.property as it is when the query begins; null: none';
 
 CREATE FUNCTION cdp.derive_timelines() RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -655,6 +655,8 @@ LANGUAGE plpgsql STABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
+	first_month CONSTANT date := date_trunc('month', since AT TIME ZONE 'UTC');
+	last_month CONSTANT date := date_trunc('month', until AT TIME ZONE 'UTC');
 	profile bigint;
 	events cdp.timeline;
 BEGIN
@@ -663,12 +665,12 @@ BEGIN
 	IF profile IS NULL THEN
 		RETURN NULL;
 	END IF;
-	SELECT cdp.add_timelines(p.events) INTO events
+	-- the month that a bound cuts is cut first; in the order of time there is little to sort
+	SELECT cdp.add_timelines(CASE WHEN p.month IN (first_month, last_month) THEN cdp.between(p.events, since, until) ELSE p.events END
+		ORDER BY p.month, p.part = 0, p.part) INTO events
 	FROM cdp.identity i JOIN cdp.timeline_part p ON p.anchor_id = i.identifier_id
-	WHERE i.profile_id = profile AND p.month >= coalesce(date_trunc('month', since AT TIME ZONE 'UTC')::date, '-infinity')
-		AND p.month < coalesce(until AT TIME ZONE 'UTC', 'infinity');
-	events := coalesce(events, '[]');
-	RETURN CASE WHEN since IS NULL AND until IS NULL THEN events ELSE cdp.between(events, since, until) END;
+	WHERE i.profile_id = profile AND p.month BETWEEN coalesce(first_month, '-infinity') AND coalesce(last_month, 'infinity');
+	RETURN coalesce(events, '[]');
 END
 $$;
 COMMENT ON FUNCTION cdp.timeline_of(bigint, timestamptz, timestamptz) IS 'The events of a profile that have a name, with the declared properties, in since <= t < until; null is no bound. Reads only the months concerned. The profile id may be an old one; null when it was never given out';
@@ -812,18 +814,19 @@ BEGIN
 	CREATE OR REPLACE TRIGGER property_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON cdp.property
 		FOR EACH STATEMENT EXECUTE FUNCTION cdp.rules_changed();
 
+	-- The properties come by an outer join, so that a parallel worker reads them out of the message and hands only them on.
 	CREATE OR REPLACE VIEW cdp.derived_timeline_part AS
 		SELECT d.anchor_id, d.identifier_id, d.month, (pg_column_size(d.events) > 1500)::integer AS part, d.events
 		FROM (
 			SELECT e.anchor_id, e.identifier_id, date_trunc('month', e.occurred_at AT TIME ZONE 'UTC')::date AS month,
-				cdp.timeline_agg(e.name, e.occurred_at, cdp.carried_properties(e.name, e.message, p.names, p.events)) AS events
+				cdp.timeline_agg(e.name, e.occurred_at, e.properties) AS events
 			FROM (
 				SELECT CASE WHEN i.is_contested THEN coalesce(cdp.holder(x.identifier_id, x.occurred_at, x.message_id), x.identifier_id)
-					ELSE x.identifier_id END AS anchor_id, x.identifier_id, x.occurred_at, x.name, x.message
+					ELSE x.identifier_id END AS anchor_id, x.identifier_id, x.occurred_at, x.name, c.properties
 				FROM cdp.event x LEFT JOIN cdp.identity i ON i.identifier_id = x.identifier_id
+				LEFT JOIN LATERAL (SELECT cdp.carried_properties(x.name, x.message) AS properties) c ON true
 				WHERE x.identifier_id <> 0 AND x.name IS NOT NULL
 			) e
-			CROSS JOIN (SELECT array_agg(y.name ORDER BY y.name) AS names, array_agg(y.event ORDER BY y.name) AS events FROM cdp.property y) p
 			GROUP BY e.anchor_id, e.identifier_id, date_trunc('month', e.occurred_at AT TIME ZONE 'UTC')::date
 		) d;
 	COMMENT ON VIEW cdp.derived_timeline_part IS 'What cdp.timeline_part must hold, derived from the log and cdp.sign_in, all of a month in one part; restrict identifier_id';

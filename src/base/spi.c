@@ -84,6 +84,12 @@ cdp_run(CdpQuery *query, Datum *arguments, const char *nulls)
 }
 
 uint64
+cdp_run_read(CdpQuery *query, Datum *arguments, const char *nulls)
+{
+	return run(query, arguments, nulls, true);
+}
+
+uint64
 cdp_run_latest(CdpQuery *query, Datum *arguments, const char *nulls)
 {
 	uint64 n;

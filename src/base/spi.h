@@ -32,6 +32,8 @@ typedef struct CdpQuery
  * cdp_done().  'nulls' may be NULL (no argument is null).
  */
 extern uint64 cdp_run(CdpQuery *query, Datum *arguments, const char *nulls);
+/* As cdp_run(), a query of what the caller's own query sees, also in a parallel worker. */
+extern uint64 cdp_run_read(CdpQuery *query, Datum *arguments, const char *nulls);
 /* As cdp_run(), a query of what is committed by now, also where the transaction's own snapshot is older. */
 extern uint64 cdp_run_latest(CdpQuery *query, Datum *arguments, const char *nulls);
 /* A statement as a cursor: fetch up to n rows at a time (returns how many; then cdp_done()), close. */

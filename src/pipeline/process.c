@@ -54,6 +54,7 @@ static const Stage stages[] = {
 	{"anchor", cdp_identity_anchor},		/* whose message it is, also on a shared device */
 	{"store", cdp_event_store},				/* the event log */
 	{"consent", cdp_consent_collect},		/* what people allow */
+	{"timeline", cdp_profile_timeline},		/* what they did */
 	{"fold", cdp_profile_fold},				/* what is known of them */
 	{"evaluate", cdp_segment_evaluate},		/* who enters and leaves which segment */
 	{"emit", cdp_activation_emit},			/* the change log */

@@ -8,7 +8,6 @@
  */
 #include "postgres.h"
 
-#include "profile/parts.h"
 #include "profile/trait_rules.h"
 #include "catalog/pg_type.h"
 
@@ -270,7 +269,6 @@ cdp_profile_fold(CdpBatch *batch)
 	cdp_gather_build(&gatherer, cdp_stamped_tie_bytes, take_traits, batch);
 	count_events(batch);
 	store_fragments(batch);
-	cdp_parts_store(batch);
 	if (batch->n_refolded > 0)
 		refold(batch);
 	batch->n_profiles = cdp_sort_distinct(batch->profiles, batch->n_profiles);

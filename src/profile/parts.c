@@ -9,20 +9,18 @@
 
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
-#include "profile/parts.h"
+#include "profile/properties.h"
 #include "utils/date.h"
 #include "utils/datetime.h"
-#include "utils/memutils.h"
 
 #define FULL_BYTES 1500 /* a row of it is never stored out of line */
 
 CDP_QUERY(write_parts,
-		  "WITH w AS (INSERT INTO cdp.timeline_part AS p (anchor_id, identifier_id, month, part, events) "
+		  "INSERT INTO cdp.timeline_part AS p (anchor_id, identifier_id, month, part, events) "
 		  "SELECT o, id, m, 0, t FROM unnest($1, $2, $3, $4) AS k (o, id, m, t) "
 		  "ON CONFLICT (anchor_id, identifier_id, month, part) DO UPDATE SET events = cdp.add(p.events, excluded.events) "
-		  "RETURNING anchor_id, identifier_id, month, pg_column_size(events) AS size) "
-		  "SELECT anchor_id, identifier_id, month FROM w WHERE size > $5",
-		  "int8[],int8[],date[],cdp.timeline[],int4");
+		  "RETURNING anchor_id, identifier_id, month, pg_column_size(events)",
+		  "int8[],int8[],date[],cdp.timeline[]");
 CDP_QUERY(close_parts,
 		  "UPDATE cdp.timeline_part p SET part = 1 + (SELECT max(o.part) FROM cdp.timeline_part o "
 		  "WHERE o.anchor_id = p.anchor_id AND o.identifier_id = p.identifier_id AND o.month = p.month) "
@@ -128,80 +126,91 @@ add_message(CdpTimelineBuilder *builder, const CdpMessage *m, const CdpDeclared 
 	cdp_timeline_add(builder, m->name, m->name_length, m->occurred_at, 0, values, n);
 }
 
-/* Pack a part's events, into the current context. */
-static struct varlena *
-pack(const Parts *parts, const Part *part, const CdpBatch *batch, const CdpDeclared *declared, MemoryContext scratch)
-{
-	MemoryContext old = MemoryContextSwitchTo(scratch);
-	CdpNamedValue *values = palloc(sizeof(CdpNamedValue) * ((Size) declared->n + 1));
-	CdpTimelineBuilder builder;
-	struct varlena *packed;
-
-	cdp_timeline_begin(&builder);
-	for (int i = part->first; i >= 0; i = parts->next_message[i])
-		add_message(&builder, &batch->messages[i], declared, values);
-	MemoryContextSwitchTo(old);
-	packed = cdp_timeline_pack(&builder, CDP_TIMELINE_SUM);
-	MemoryContextReset(scratch);
-	return packed;
-}
-
-/* Write the parts; returns how many of them are full now, whose keys are left in the columns. */
-static int
-write_all(const Parts *parts, const CdpBatch *batch, CdpColumn **columns)
+/* Pack each part's events. */
+static Datum
+pack(const Parts *parts, const CdpBatch *batch)
 {
 	const CdpDeclared *declared = cdp_properties_declared(batch->namespaces->generation);
-	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "cdp timeline part", ALLOCSET_DEFAULT_SIZES);
-	CdpColumn *events = cdp_column(cdp_type_oid("timeline"), parts->n);
-	Datum arguments[5];
-	uint64 n;
+	CdpNamedValue *values = palloc(sizeof(CdpNamedValue) * ((Size) declared->n + 1));
+	CdpColumn *column = cdp_column(cdp_type_oid("timeline"), parts->n);
+	CdpTimelineBuilder builder;
 
+	cdp_timeline_begin(&builder);
+	for (int i = 0; i < parts->n; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		cdp_timeline_clear(&builder);
+		for (int j = parts->items[i].first; j >= 0; j = parts->next_message[j])
+			add_message(&builder, &batch->messages[j], declared, values);
+		cdp_column_add(column, PointerGetDatum(cdp_timeline_pack(&builder, CDP_TIMELINE_SUM)));
+	}
+	return cdp_column_array(column);
+}
+
+/* The keys of the parts: anchor, identifier and month. */
+static void
+list_keys(const Parts *parts, CdpColumn **columns)
+{
 	for (int i = 0; i < parts->n; i++)
 	{
 		const Part *part = &parts->items[i];
 
-		CHECK_FOR_INTERRUPTS();
 		cdp_column_add(columns[0], Int64GetDatum(part->fragment->anchor_id));
 		cdp_column_add(columns[1], Int64GetDatum(part->fragment->identifier_id));
 		cdp_column_add(columns[2], DateADTGetDatum(part->month));
-		cdp_column_add(events, PointerGetDatum(pack(parts, part, batch, declared, scratch)));
 	}
+}
+
+/* Of the parts just written list the keys of those that are full. */
+static void
+list_full(uint64 n, CdpColumn **columns)
+{
+	for (uint64 row = 0; row < n; row++)
+	{
+		bool isnull;
+
+		if (DatumGetInt32(cdp_result_datum(row, 4, &isnull)) <= FULL_BYTES)
+			continue;
+		for (int i = 0; i < 3; i++)
+			cdp_column_add(columns[i], cdp_result_datum(row, i + 1, &isnull));
+	}
+}
+
+/* Run a statement that takes columns of keys, and perhaps something more. */
+static uint64
+run(CdpQuery *query, CdpColumn **columns, Datum more)
+{
+	Datum arguments[4] = {0, 0, 0, more};
+
 	for (int i = 0; i < 3; i++)
 	{
 		arguments[i] = cdp_column_array(columns[i]);
 		columns[i]->n = 0;
 	}
-	arguments[3] = cdp_column_array(events);
-	arguments[4] = Int32GetDatum(FULL_BYTES);
-	n = cdp_run(&write_parts, arguments, NULL);
-	for (uint64 row = 0; row < n; row++)
-	{
-		bool isnull;
-
-		for (int i = 0; i < 3; i++)
-			cdp_column_add(columns[i], cdp_result_datum(row, i + 1, &isnull));
-	}
-	cdp_done();
-	return n;
+	return cdp_run(query, arguments, NULL);
 }
 
 void
-cdp_parts_store(CdpBatch *batch)
+cdp_profile_timeline(CdpBatch *batch)
 {
+	MemoryContext old = MemoryContextSwitchTo(batch->context);
 	CdpColumn *columns[3];
-	Datum arguments[3];
 	Parts parts;
 
 	gather(&parts, batch);
-	if (parts.n == 0)
-		return;
-	qsort(parts.items, parts.n, sizeof(Part), compare_parts);
-	for (int i = 0; i < 3; i++)
-		columns[i] = cdp_column(i == 2 ? DATEOID : INT8OID, parts.n);
-	if (write_all(&parts, batch, columns) == 0)
-		return;
-	for (int i = 0; i < 3; i++)
-		arguments[i] = cdp_column_array(columns[i]);
-	cdp_run(&close_parts, arguments, NULL);
-	cdp_done();
+	if (parts.n > 0)
+	{
+		qsort(parts.items, parts.n, sizeof(Part), compare_parts);
+		for (int i = 0; i < 3; i++)
+			columns[i] = cdp_column(i == 2 ? DATEOID : INT8OID, parts.n);
+		list_keys(&parts, columns);
+		list_full(run(&write_parts, columns, pack(&parts, batch)), columns);
+		cdp_done();
+		if (columns[0]->n > 0)
+		{
+			run(&close_parts, columns, (Datum) 0);
+			cdp_done();
+		}
+	}
+	MemoryContextSwitchTo(old);
 }

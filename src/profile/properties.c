@@ -5,8 +5,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
-#include "profile/parts.h"
-#include "utils/array.h"
+#include "profile/properties.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
@@ -25,11 +24,11 @@ set_word(CdpWord *word, const text *value)
 
 /* Read the table into the current context. */
 static CdpDeclared *
-read_declared(void)
+read_declared(uint64 (*run)(CdpQuery *query, Datum *arguments, const char *nulls))
 {
 	CdpDeclared *declared = palloc0(sizeof(CdpDeclared));
 
-	declared->n = cdp_run_latest(&read_properties, NULL, NULL);
+	declared->n = run(&read_properties, NULL, NULL);
 	declared->items = palloc0(sizeof(CdpDeclaredProperty) * ((Size) declared->n + 1));
 	for (int i = 0; i < declared->n; i++)
 	{
@@ -60,7 +59,7 @@ cdp_properties_declared(uint64 generation)
 	declared = NULL;
 	MemoryContextReset(context);
 	old = MemoryContextSwitchTo(context);
-	declared = read_declared();
+	declared = read_declared(cdp_run_latest);
 	declared_at = generation;
 	MemoryContextSwitchTo(old);
 	return declared;
@@ -89,11 +88,18 @@ take(const CdpDeclaredProperty *property, JsonbContainer *properties, CdpNamedVa
 	return cdp_timeline_property(&name, &member, value) == CDP_PROPERTY_KEPT;
 }
 
+static JsonbContainer *
+properties_of(Jsonb *message)
+{
+	static const char *const path[] = {"properties"};
+
+	return cdp_jsonb_object(message, path, 1);
+}
+
 int
 cdp_properties_carried(const CdpDeclared *declared, const CdpWord *event, Jsonb *message, CdpNamedValue *values)
 {
-	static const char *const path[] = {"properties"};
-	JsonbContainer *properties = declared->n == 0 ? NULL : cdp_jsonb_object(message, path, 1);
+	JsonbContainer *properties = declared->n == 0 ? NULL : properties_of(message);
 	int n = 0;
 
 	for (int i = 0; properties != NULL && i < declared->n; i++)
@@ -112,54 +118,29 @@ cdp_properties_carried(const CdpDeclared *declared, const CdpWord *event, Jsonb 
 
 /* --- the same in SQL -------------------------------------------------------------------------- */
 
-/* What two arrays declare: names in order, and of which event each is (null: of all). */
-static void
-read_arrays(ArrayType *names, ArrayType *events, CdpDeclared *declared)
+/* What is declared, read once in a query. */
+static const CdpDeclared *
+get_declared(FmgrInfo *function)
 {
-	Datum *name_values, *event_values;
-	bool *name_nulls, *event_nulls;
-	int n_names, n_events;
+	MemoryContext old;
 
-	deconstruct_array(names, TEXTOID, -1, false, TYPALIGN_INT, &name_values, &name_nulls, &n_names);
-	deconstruct_array(events, TEXTOID, -1, false, TYPALIGN_INT, &event_values, &event_nulls, &n_events);
-	declared->n = 0;
-	declared->items = palloc0(sizeof(CdpDeclaredProperty) * ((Size) n_names + 1));
-	for (int i = 0; i < n_names && i < n_events; i++)
+	if (function->fn_extra == NULL)
 	{
-		CdpDeclaredProperty *property = &declared->items[declared->n];
-
-		if (name_nulls[i])
-			continue;
-		set_word(&property->name, DatumGetTextPP(name_values[i]));
-		if (!event_nulls[i])
-			set_word(&property->event, DatumGetTextPP(event_values[i]));
-		declared->n++;
+		SPI_connect();
+		old = MemoryContextSwitchTo(function->fn_mcxt);
+		function->fn_extra = read_declared(cdp_run_read);
+		MemoryContextSwitchTo(old);
+		SPI_finish();
 	}
+	return function->fn_extra;
 }
 
-/* cdp.carried_properties(event, message, names, events) */
-Datum
-cdp_carried_properties(PG_FUNCTION_ARGS)
+/* An object of some members of another one. */
+static Jsonb *
+make_object(JsonbContainer *properties, const CdpNamedValue *values, int n)
 {
-	CdpDeclared declared;
-	CdpWord event;
-	CdpNamedValue *values;
-	Jsonb *message;
-	JsonbContainer *properties;
 	JsonbParseState *state = NULL;
-	static const char *const path[] = {"properties"};
-	int n;
 
-	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || PG_ARGISNULL(2) || PG_ARGISNULL(3))
-		PG_RETURN_NULL();
-	read_arrays(PG_GETARG_ARRAYTYPE_P(2), PG_GETARG_ARRAYTYPE_P(3), &declared);
-	set_word(&event, PG_GETARG_TEXT_PP(0));
-	message = PG_GETARG_JSONB_P(1);
-	values = palloc(sizeof(CdpNamedValue) * ((Size) declared.n + 1));
-	n = cdp_properties_carried(&declared, &event, message, values);
-	if (n == 0)
-		PG_RETURN_NULL();
-	properties = cdp_jsonb_object(message, path, 1);
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	for (int i = 0; i < n; i++)
 	{
@@ -169,7 +150,29 @@ cdp_carried_properties(PG_FUNCTION_ARGS)
 		name.val.string.val = unconstify(char *, values[i].name);
 		name.val.string.len = values[i].name_length;
 		pushJsonbValue(&state, WJB_KEY, &name);
-		pushJsonbValue(&state, WJB_VALUE, getKeyJsonValueFromContainer(properties, values[i].name, values[i].name_length, &member));
+		pushJsonbValue(&state, WJB_VALUE,
+					   getKeyJsonValueFromContainer(properties, values[i].name, values[i].name_length, &member));
 	}
-	PG_RETURN_JSONB_P(JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)));
+	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+}
+
+/* cdp.carried_properties(event, message) */
+Datum
+cdp_carried_properties(PG_FUNCTION_ARGS)
+{
+	const CdpDeclared *declared = get_declared(fcinfo->flinfo);
+	CdpNamedValue *values;
+	CdpWord event;
+	Jsonb *message;
+	int n;
+
+	if (declared->n == 0)
+		PG_RETURN_NULL();
+	set_word(&event, PG_GETARG_TEXT_PP(0));
+	message = PG_GETARG_JSONB_P(1);
+	values = palloc(sizeof(CdpNamedValue) * (Size) declared->n);
+	n = cdp_properties_carried(declared, &event, message, values);
+	if (n == 0)
+		PG_RETURN_NULL();
+	PG_RETURN_JSONB_P(make_object(properties_of(message), values, n));
 }

@@ -480,6 +480,13 @@ cdp_timeline_count(PG_FUNCTION_ARGS)
 {
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
+	if (PG_ARGISNULL(1) && PG_ARGISNULL(2) && PG_ARGISNULL(3))
+	{
+		CdpTimelineReader reader;
+
+		open_reader(&reader, GET_TIMELINE(0));
+		PG_RETURN_INT64(reader.count);
+	}
 	PG_RETURN_INT64(tally(fcinfo).count);
 }
 

@@ -190,6 +190,9 @@ typedef struct CdpNamedValue
 /* An empty builder, all of whose memory is in the current context. */
 extern void cdp_timeline_begin(CdpTimelineBuilder *builder);
 
+/* Empty a builder again; it keeps its memory. */
+extern void cdp_timeline_clear(CdpTimelineBuilder *builder);
+
 /* The key of an event with a message id; the key of one without is 0. */
 extern uint32 cdp_timeline_key(const char *message_id, int length);
 

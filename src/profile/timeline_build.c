@@ -129,6 +129,23 @@ cdp_timeline_begin(CdpTimelineBuilder *builder)
 	make_slots(builder->context, &builder->kinds, 16);
 }
 
+static void
+clear_interner(CdpInterner *interner)
+{
+	interner->n = 0;
+	interner->used = 0;
+	memset(interner->slots, 0, sizeof(uint32) * ((Size) interner->mask + 1));
+}
+
+void
+cdp_timeline_clear(CdpTimelineBuilder *builder)
+{
+	clear_interner(&builder->words);
+	clear_interner(&builder->kinds);
+	builder->n = 0;
+	builder->n_values = 0;
+}
+
 uint32
 cdp_timeline_key(const char *message_id, int length)
 {

@@ -30,6 +30,14 @@ SELECT p.messages, p.events FROM cdp.process(90) p;
 SELECT p.messages, p.events FROM cdp.process() p;
 COMMIT;
 SELECT part, checked > 0 AS is_checked, differences FROM cdp.verify();
+-- one part of it
+SELECT string_agg(part, ', ') AS identity FROM cdp.verify('identity');
+SELECT string_agg(part, ', ') AS profile FROM cdp.verify('profile');
+SELECT string_agg(part, ', ') AS segment FROM cdp.verify('segment');
+\set VERBOSITY default
+\set SHOW_CONTEXT never
+SELECT * FROM cdp.verify('people');
+\set VERBOSITY terse
 -- the stream is what it should be
 SELECT count(*) > 10 AS rejected_links FROM cdp.links WHERE status = 'rejected';
 SELECT count(*) > 0 AS merged, count(*) FILTER (WHERE merged_into IS NULL) > 5 AS live FROM cdp.profile;
@@ -48,6 +56,11 @@ INSERT INTO tampering (what, statement) VALUES
 	('a consent of both', $$UPDATE cdp.fragment SET consents = cdp.merge(consents, '{"marketing":{"at":"2027-01-01","value":true}}'); UPDATE cdp.profile p SET consents = (SELECT cdp.merge_consents(f.consents) FROM cdp.fragment f JOIN cdp.identity i ON i.identifier_id = f.anchor_id WHERE i.profile_id = p.profile_id) WHERE merged_into IS NULL$$),
 	('an account''s trait', $$UPDATE cdp.fragment f SET traits = cdp.merge(traits, cdp.traits('{"n":-1}', '2027-01-01')) FROM cdp.identity i WHERE i.identifier_id = f.identifier_id AND i.namespace = 'group_id' AND i.value = 'g1'$$),
 	('an account''s trait, both', $$UPDATE cdp.fragment f SET traits = cdp.merge(traits, cdp.traits('{"n":-1}', '2027-01-01')) FROM cdp.identity i WHERE i.identifier_id = f.identifier_id AND i.namespace = 'group_id' AND i.value = 'g1'; UPDATE cdp.profile p SET traits = f.traits FROM cdp.fragment f JOIN cdp.identity i ON i.identifier_id = f.anchor_id WHERE i.profile_id = p.profile_id AND i.namespace = 'group_id' AND i.value = 'g1'$$),
+	('a timeline', $$UPDATE cdp.timeline_part SET events = cdp.add(events, cdp.timeline('e', '2026-01-31T12:00:00Z')) WHERE anchor_id = (SELECT min(anchor_id) FROM cdp.timeline_part)$$),
+	('a timeline lost', $$DELETE FROM cdp.timeline_part WHERE anchor_id = (SELECT min(anchor_id) FROM cdp.timeline_part)$$),
+	('a timeline too many', $$INSERT INTO cdp.timeline_part (anchor_id, identifier_id, month, part, events) SELECT anchor_id, identifier_id, month, 7, events FROM cdp.timeline_part LIMIT 1$$),
+	('a timeline''s month', $$UPDATE cdp.timeline_part SET month = month - 1$$),
+	('an event''s name', $$UPDATE cdp.event SET name = 'other' WHERE message_id = (SELECT min(message_id) FROM cdp.event WHERE name IS NOT NULL AND identifier_id > 0)$$),
 	('a link''s count', $$UPDATE cdp.link SET event_count = event_count + 1 WHERE (identifier_a, identifier_b) = (SELECT identifier_a, identifier_b FROM cdp.link ORDER BY 1, 2 LIMIT 1)$$),
 	('a link''s time', $$UPDATE cdp.link SET last_seen_at = last_seen_at + interval '1 second' WHERE (identifier_a, identifier_b) = (SELECT identifier_a, identifier_b FROM cdp.link ORDER BY 1, 2 LIMIT 1)$$),
 	('a link lost', $$DELETE FROM cdp.link WHERE (identifier_a, identifier_b) = (SELECT identifier_a, identifier_b FROM cdp.link WHERE status = 'redundant' ORDER BY 1, 2 LIMIT 1)$$),

@@ -22,6 +22,7 @@ INSERT INTO tested VALUES ('cdp.latest(anyelement,timestamp with time zone)', 'n
 	('cdp.most_frequent(anyelement)', 'md5((n % 97)::text)::uuid', '');
 INSERT INTO tested VALUES ('cdp.merge_traits(jsonb,timestamp with time zone)', $$jsonb_build_object('k' || n % 17, n % 101, 'l', n % 3)$$, ', at'), ('cdp.merge_traits(jsonb,timestamp with time zone,integer)', $$jsonb_build_object('k' || n % 17, n % 101, 'l', n % 3)$$, ', at, rank');
 INSERT INTO tested VALUES ('cdp.merge_timelines(cdp.timeline)', $$cdp.timeline('e' || n % 5, at, NULL, CASE WHEN n % 3 > 0 THEN (n % 7)::text END)$$, ''),
+	('cdp.add_timelines(cdp.timeline)', $$cdp.timeline('e' || n % 5, at)$$, ''),
 	('cdp.timeline_agg(text,timestamp with time zone)', $$'e' || n % 5$$, ', at'), ('cdp.timeline_agg(text,timestamp with time zone,jsonb)', $$'e' || n % 5$$, $$, at, jsonb_build_object('v', rank, 's', 'v' || n % 3)$$),
 	('cdp.timeline_agg(text,timestamp with time zone,jsonb,text)', $$'e' || n % 5$$, $$, at, NULL, CASE WHEN n % 3 > 0 THEN (n % 7)::text END$$);
 CREATE TYPE pair AS (a integer, b text);

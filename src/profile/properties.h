@@ -1,9 +1,9 @@
 /*
- * parts.h
- *		Private to profile: the timelines of identifiers, and the properties they carry along.
+ * properties.h
+ *		Private to profile: the properties that timelines carry along.
  */
-#ifndef CDP_PARTS_H
-#define CDP_PARTS_H
+#ifndef CDP_PROPERTIES_H
+#define CDP_PROPERTIES_H
 
 #include "profile/profile.h"
 #include "profile/timeline_text.h"
@@ -28,8 +28,5 @@ extern const CdpDeclared *cdp_properties_declared(uint64 generation);
 
 /* What a message of an event carries along: written to as many values as are declared; returns how many. */
 extern int cdp_properties_carried(const CdpDeclared *declared, const CdpWord *event, Jsonb *message, CdpNamedValue *values);
-
-/* Add the batch's events to their identifiers' timelines. */
-extern void cdp_parts_store(CdpBatch *batch);
 
 #endif
