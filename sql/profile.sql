@@ -30,7 +30,7 @@ AS 'MODULE_PATHNAME', 'cdp_traits_of' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION cdp.traits(jsonb, timestamptz, integer) IS 'The members of a JSON object as traits, all said at one instant by a source of one rank. Errors 22023, 22003';
 CREATE FUNCTION cdp.declared_traits(object jsonb, at timestamptz, rank integer DEFAULT 0) RETURNS cdp.traits
 AS 'MODULE_PATHNAME', 'cdp_traits_declared' LANGUAGE C STABLE STRICT PARALLEL UNSAFE;
-COMMENT ON FUNCTION cdp.declared_traits(jsonb, timestamptz, integer) IS 'As cdp.traits(), by the rules in cdp.trait: cleansed, each entry with its rule; without what says nothing by its rule, and without what breaks it. What cdp makes of a message. Errors 22023, 22008, 22003, 54000, 55000';
+COMMENT ON FUNCTION cdp.declared_traits(jsonb, timestamptz, integer) IS 'As cdp.traits(), by the rules in cdp.trait: cleansed, each entry with its rule; without what says nothing by its rule, and without what breaks it; null when nothing is left. What cdp makes of a message. Errors 22023, 22008, 22003, 54000, 55000';
 CREATE FUNCTION cdp.trait_objection(trait text, value jsonb) RETURNS text
 AS 'MODULE_PATHNAME', 'cdp_trait_objection' LANGUAGE C STABLE STRICT PARALLEL UNSAFE;
 COMMENT ON FUNCTION cdp.trait_objection(text, jsonb) IS 'Why a value of a trait is not taken by the rules in cdp.trait: says nothing, or refused: and the reason; null: it is taken. Error 55000';

@@ -100,7 +100,11 @@ cdp_traits_of(PG_FUNCTION_ARGS)
 Datum
 cdp_traits_declared(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_POINTER(make_traits(PG_GETARG_JSONB_P(0), PG_GETARG_TIMESTAMPTZ(1), PG_GETARG_INT32(2), true));
+	CdpStamped *traits = make_traits(PG_GETARG_JSONB_P(0), PG_GETARG_TIMESTAMPTZ(1), PG_GETARG_INT32(2), true);
+
+	if (cdp_stamped_count(traits) == 0)
+		PG_RETURN_NULL();
+	PG_RETURN_POINTER(traits);
 }
 
 /* Merge one more object into traits. One without a time was said before all others, one without a rank has the lowest. */

@@ -45,12 +45,19 @@ CREATE TABLE full_map (t cdp.traits);
 ALTER TABLE full_map ALTER t SET STORAGE plain;
 INSERT INTO full_map VALUES ('{"plan":{"at":"2026-01-31T09:00:00Z","rank":0,"value":"pro"},"age":{"at":"1999-12-31T23:59:59.999999Z","rank":-2,"value":42},"x":{"at":"2000-01-01T00:00:00.000001Z","rank":32767,"value":null},
 	"yes":{"at":"0001-01-01T00:00:00Z","rank":-32767,"value":true},"no":{"at":"9999-12-31T23:59:59.999999Z","value":false},"list":{"at":"2026-01-31","value":[1,"a",null]},"tree":{"at":"2026-01-31","value":{"b":{"c":-1.50},"a":""}},"":{"at":"2026-01-31","value":""}}');
+-- each rule, and what it keeps
+CREATE TABLE rule_map (t cdp.traits);
+ALTER TABLE rule_map ALTER t SET STORAGE plain;
+INSERT INTO rule_map VALUES ('{"a":{"at":"2026-01-31","rule":"latest","value":1},"b":{"at":"2026-01-31","rule":"locked","value":1},"c":{"at":"2026-01-31","rule":"earliest","value":1},"d":{"at":"2026-01-31","rule":"preferred","value":1},
+	"e":{"at":"2026-01-31","rule":"first_non_empty","value":1},"f":{"at":"2026-01-31","rule":"highest","value":1},"g":{"at":"2026-01-31","rule":"lowest","value":1},"h":{"at":"2026-01-31","rule":"most_frequent","value":[["a",2,"2026-01-31",-1]]},
+	"i":{"at":"2026-01-31","rule":"sum","value":1},"j":{"at":"2026-01-31","rule":"union","value":[["a","2026-01-31"]]}}');
 CREATE TABLE consent (t cdp.consent_state);
 ALTER TABLE consent ALTER t SET STORAGE plain;
 INSERT INTO consent VALUES ('{"marketing":{"at":"2026-01-31T09:00:00Z","value":false},"analytics":{"at":"2026-01-31T09:00:00Z","value":true}}');
 CHECKPOINT;
 SELECT * FROM stored_bytes('empty_map');
 SELECT * FROM stored_bytes('full_map');
+SELECT * FROM stored_bytes('rule_map');
 SELECT * FROM stored_bytes('consent');
 
 -- however a map came about, there is one layout of it: by input, by merging in any order, of JSON

@@ -27,6 +27,9 @@ from identity_streams import *
 POPULATIONS_A_GROUP = 30
 
 STATE = """
+SELECT cdp.create_trait('plan', 'most_frequent');
+SELECT cdp.create_trait('said', 'union');
+SELECT cdp.create_trait('spent', 'sum');
 SELECT cdp.create_segment('busy', $$count('identity') >= 2$$);
 SELECT cdp.create_segment('paying', $$trait plan = 'pro' and count('identity') >= 1$$);
 CREATE FUNCTION identity_test_state() RETURNS TABLE (population text, fact text) LANGUAGE sql AS $$

@@ -228,7 +228,7 @@ def message(prefix, event, r):
     body = {"type": "track", "event": "identity", "messageId": prefix + m, "timestamp": (BASE + timedelta(microseconds=t)).isoformat()}
     context, by_name = {}, defaultdict(list)
     if (int(m[1:]) + t) % 3 == 0:
-        body |= {"type": "identify", "traits": {"said": m, "plan": "pro" if t % 2 else "free"}}
+        body |= {"type": "identify", "traits": {"said": m, "plan": "pro" if t % 2 else "free", "spent": t % 7}}
     if (int(m[1:]) + t) % 5 == 0:
         context["consent"] = {"categoryPreferences": {"ads": t % 2 == 0, "mail": True}}
     for name, value in ids:
