@@ -651,7 +651,7 @@ $$;
 COMMENT ON FUNCTION cdp.drop_property(text, text) IS 'Take back cdp.create_property(), called with the same arguments: timelines carry that property along no more. Reads the whole log. Errors 42704, 2BP01 when a trait is computed from it, 25000, 42501';
 
 CREATE FUNCTION cdp.timeline_of(profile_id bigint, since timestamptz DEFAULT NULL, until timestamptz DEFAULT NULL) RETURNS cdp.timeline
-LANGUAGE plpgsql STABLE PARALLEL SAFE
+LANGUAGE plpgsql STABLE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -814,6 +814,7 @@ BEGIN
 	CREATE OR REPLACE TRIGGER property_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON cdp.property
 		FOR EACH STATEMENT EXECUTE FUNCTION cdp.rules_changed();
 
+	-- A part of more than 1,500 bytes is full, as in src/profile/parts.c.
 	-- The properties come by an outer join, so that a parallel worker reads them out of the message and hands only them on.
 	CREATE OR REPLACE VIEW cdp.derived_timeline_part AS
 		SELECT d.anchor_id, d.identifier_id, d.month, (pg_column_size(d.events) > 1500)::integer AS part, d.events

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# timeline: questions to packed timelines beside the same events as rows.  Sourced by scripts/bench.
+# timeline: questions to packed timelines beside the same events as rows; timelines of people.  Sourced by scripts/bench.
 #
 # EVENTS=10000000: as many, 20 to a person, in four sessions of five; instants in milliseconds.  What is timed is the
 # processor's time in the executor, so that it is that of one core whatever else the machine does.
@@ -56,3 +56,32 @@ report "with revenue and quantity of orders" "$(bytes "$name, $order")" 6
 report "with message ids" "$(bytes "$name, NULL, message_id")" 6
 report "with both" "$(bytes "$name, $order, message_id")"
 report "with message ids, by month" "$(bytes "$name, NULL, message_id" ", date_trunc('month', occurred_at)")"
+report "as the platform keeps them" "$(value -d product -c "SELECT round(sum(pg_column_size(events)) / sum(cdp.count(events)), 2) FROM cdp.timeline_part")" 6
+
+# One profile with a million events of the last year: one message more, and what is asked of it.
+recreate popular prepared
+popular=${POPULAR:-1000000}
+sql -d popular -c "INSERT INTO cdp.inbox (source, payload)
+	SELECT 'import', jsonb_build_object('type', 'track', 'userId', 'popular', 'messageId', i::text,
+		'event', (array ['Home', 'Product Viewed', 'Product Viewed', 'Product Added', 'Checkout Started', 'Order Completed'])[1 + floor(6 * random())::int],
+		'timestamp', now() - '366 days'::interval + i * ('365 days'::interval / $popular) + random() * '20 s'::interval)
+	FROM generate_series(1, $popular) i"
+milliseconds process_all popular >"$WORK/popular"
+sql -d popular -c "VACUUM ANALYZE"
+# p99 QUERY [TRANSACTIONS]: milliseconds
+p99() {
+	echo "$1" >"$WORK/p99.sql"
+	"$BIN/pgbench" -n -t "${2:-200}" -l --log-prefix="$WORK/p99" -f "$WORK/p99.sql" popular >"$WORK/pgbench.log" 2>&1 ||
+		{ cat "$WORK/pgbench.log" >&2; die "pgbench failed"; }
+	cut -d' ' -f3 "$WORK"/p99.[0-9]* | sort -n | awk '{ v[NR] = $1 } END { printf "%.1f\n", v[int((NR * 99 + 99) / 100)] / 1000 }'
+	rm -f "$WORK"/p99.[0-9]*
+}
+of_popular="FROM cdp.timelines WHERE profile_id = 1"
+heading "A profile with $popular events, p99 in milliseconds"
+report "one message more" "$(p99 "SELECT events FROM cdp.ingest(jsonb_build_object('type', 'track', 'event', 'Home', 'userId', 'popular', 'messageId', gen_random_uuid()))" 2000)" 50
+report "how many events" "$(p99 "SELECT sum(cdp.count(events)) $of_popular")" 50
+report "the last one of a name" "$(p99 "SELECT max(cdp.last_at(events, 'Order Completed')) $of_popular")" 50
+report "the timeline of a month" "$(p99 "SELECT cdp.timeline_of(1, date_trunc('month', now() - '2 months'::interval), date_trunc('month', now() - '1 month'::interval)) IS NULL")" 50
+report "cdp.profile()" "$(p99 "SELECT cdp.profile('user_id:popular')")" 50
+report "the timeline of the year" "$(p99 "SELECT cdp.timeline_of(1) IS NULL")"
+line "in batches, microseconds a message" "$(awk -v n="$popular" '{ printf "%.1f", $1 * 1000 / n }' "$WORK/popular")" "" "" ""

@@ -123,6 +123,29 @@ SELECT i.events FROM cdp.ingest('{"type": "identify", "userId": "cid", "anonymou
 SELECT i.events FROM cdp.ingest('{"type": "track", "event": "bobs too", "anonymousId": "tablet", "messageId": "56", "timestamp": "2026-03-01T13:00Z"}') i;
 SELECT anchor, strongest, events FROM part WHERE strongest = 'anonymous_id:tablet';
 SELECT differing();
+-- workers derive the same, holders and properties too
+CREATE FUNCTION workers_planned(query text) RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+	line text;
+	found boolean := false;
+BEGIN
+	FOR line IN EXECUTE 'EXPLAIN ' || query LOOP
+		found := found OR line ~ 'Workers Planned';
+	END LOOP;
+	RETURN found;
+END
+$$;
+BEGIN;
+SET LOCAL parallel_setup_cost = 0;
+SET LOCAL parallel_tuple_cost = 0;
+SET LOCAL min_parallel_table_scan_size = 0;
+SET LOCAL parallel_leader_participation = off;
+SELECT workers_planned('CREATE TABLE derived AS SELECT * FROM cdp.derived_timeline_part');
+CREATE TABLE derived AS SELECT * FROM cdp.derived_timeline_part;
+SELECT count(*) > 10 AS has_any, count(*) FILTER (WHERE p.events IS DISTINCT FROM d.events) AS differ
+FROM derived d FULL JOIN (SELECT anchor_id, identifier_id, month, cdp.add_timelines(events) AS events FROM cdp.timeline_part GROUP BY 1, 2, 3) p USING (anchor_id, identifier_id, month);
+ROLLBACK;
+
 -- forgotten identifiers leave no timeline
 SELECT ruling_id IS NOT NULL AS is_retracted FROM cdp.retract('user_id:cid', 'test') ruling_id;
 SELECT anchor, strongest, events FROM part WHERE strongest = 'anonymous_id:tablet';

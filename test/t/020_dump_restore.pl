@@ -63,10 +63,11 @@ my %catalog = (
 		FROM pg_class AS c WHERE c.relnamespace = 'cdp'::regnamespace AND c.relkind IN ('r', 'p', 'm', 'v') ORDER BY c.oid::regclass::text
 		END
 
-# The people with their identifiers and traits, profile ids and all; whose each event is; how links are judged.
+# The people with their identifiers and traits, profile ids and all; whose each event is; timelines; how links are judged.
 my $people = <<~'END';
 	SELECT i.namespace, i.value, i.profile_id, i.event_count, i.is_contested, p.traits FROM cdp.identifiers AS i LEFT JOIN cdp.profiles AS p USING (profile_id) ORDER BY 1, 2;
 	SELECT message_id, anchor_value FROM cdp.events ORDER BY 1, 2;
+	SELECT profile_id, month, events FROM cdp.timelines ORDER BY 1, 2, 3::text;
 	SELECT namespace_a, value_a, namespace_b, value_b, status, reason FROM cdp.links ORDER BY 1, 2, 3, 4;
 	SELECT ruling_id, kind, a, b, message_id, undone_at FROM cdp.ruling ORDER BY 1;
 	END
@@ -125,6 +126,7 @@ my $payloads = join ', ', map {
 $node->safe_psql('original', "INSERT INTO cdp.inbox (payload) VALUES $payloads; SELECT cdp.process();");
 $node->poll_query_until('original', 'SELECT messages = 0 FROM cdp.process()');
 $node->safe_psql('original', 'SELECT cdp.ingest($$not json$$)');
+$node->safe_psql('original', "SELECT cdp.create_property('revenue')");
 # a shared device, rulings of each kind, an undone one, other rules, a component that is frozen
 $node->safe_psql('original', 'SELECT cdp.ingest(' . as_sql($_) . ')') for
 	(map { track("till-$_", 'on-till-' . $_ % 3, 'till', 'Seen', sprintf('2026-01-01T%02d:00:00Z', 8 + $_)) } 1 .. 2),

@@ -11,7 +11,8 @@ has, with traits and consents) is brought in, and then there and back again, sev
   added      messages that are retracted again
   retracted  messages, identifiers and links, and the messages brought once more: nothing, until that is undone
 Each time all that can be read of it must be as before: identifiers, links with evidence and judgement, profile ids (but
-of people of whom nobody was left on the way), profiles with traits, consents, counts and memberships, fragments, anchors.  On the way and in the end accepted
+of people of whom nobody was left on the way), profiles with traits, consents, counts and memberships, fragments,
+timelines, anchors.  On the way and in the end accepted
 links are a forest that spans each profile, each link is judged, no profile breaks a limit or a denial.  Then a ruling
 is simulated, which changes nothing, and made, which moves as many identifiers and members as was said.  Then limits are
 raised, which splits nobody whose links were all accepted.  Each group of populations, which share their rules,
@@ -32,6 +33,7 @@ SELECT cdp.create_trait('said', 'union');
 SELECT cdp.create_trait('spent', 'sum');
 SELECT cdp.create_segment('busy', $$count('identity') >= 2$$);
 SELECT cdp.create_segment('paying', $$trait plan = 'pro' and count('identity') >= 1$$);
+SELECT cdp.create_property('n', 'identity');
 CREATE FUNCTION identity_test_state() RETURNS TABLE (population text, fact text) LANGUAGE sql AS $$
     WITH person AS (
         -- without those whom nothing mentions any more
@@ -51,6 +53,10 @@ CREATE FUNCTION identity_test_state() RETURNS TABLE (population text, fact text)
     UNION ALL
     SELECT split_part(i.value, '.', 1), format('fragment of %s:%s: traits %s, consents %s, %s events, %s to %s', i.namespace, i.value, f.traits, f.consents, f.event_count, f.first_seen_at, f.last_seen_at)
     FROM cdp.fragment f JOIN cdp.identity i USING (identifier_id) WHERE f.event_count > 0 OR f.traits IS NOT NULL OR f.consents IS NOT NULL
+    UNION ALL
+    SELECT split_part(i.value, '.', 1), format('timeline of %s:%s on %s:%s: %s', a.namespace, a.value, i.namespace, i.value, cdp.add_timelines(t.events))
+    FROM cdp.timeline_part t JOIN cdp.identity i USING (identifier_id) JOIN cdp.identity a ON a.identifier_id = t.anchor_id
+    GROUP BY a.namespace, a.value, i.namespace, i.value
     UNION ALL
     SELECT split_part(message_id, '.', 1), format('event %s of %s:%s', message_id, anchor_namespace, anchor_value) FROM cdp.events
 $$;

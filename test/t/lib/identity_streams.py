@@ -225,7 +225,7 @@ def literal(value):
 def message(prefix, event, r):
     """One event as an SDK would send it: by the usual members where there is one value, else as externalIds."""
     m, t, ids = event
-    body = {"type": "track", "event": "identity", "messageId": prefix + m, "timestamp": (BASE + timedelta(microseconds=t)).isoformat()}
+    body = {"type": "track", "event": "identity", "messageId": prefix + m, "timestamp": (BASE + timedelta(microseconds=t)).isoformat(), "properties": {"n": t % 7, "m": m}}
     context, by_name = {}, defaultdict(list)
     if (int(m[1:]) + t) % 3 == 0:
         body |= {"type": "identify", "traits": {"said": m, "plan": "pro" if t % 2 else "free", "spent": t % 7}}
@@ -334,7 +334,7 @@ CREATE FUNCTION identity_test_forget() RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     EXECUTE (SELECT 'TRUNCATE identity_test_ruling, ' || string_agg(oid::regclass::text, ', ') FROM pg_class
         WHERE relnamespace = 'cdp'::regnamespace AND relkind IN ('r', 'p') AND NOT relispartition
-        AND relname NOT IN ('setup', 'source', 'namespace', 'blocked_value', 'purpose', 'segment'));
+        AND relname NOT IN ('setup', 'source', 'namespace', 'blocked_value', 'purpose', 'segment', 'property'));
     DELETE FROM cdp.blocked_value;
     DELETE FROM cdp.namespace;
 END
