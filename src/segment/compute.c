@@ -439,6 +439,7 @@ static Jsonb *
 json_value(Tally *tally)
 {
 	JsonbValue value;
+	Numeric number;
 	const CdpFact *chosen;
 
 	switch (tally->computation->aggregate)
@@ -454,7 +455,10 @@ json_value(Tally *tally)
 				return NULL;
 			/* FALLTHROUGH */
 		case CDP_SUM_OF:
-			value = json_number(number_of(tally));
+			number = number_of(tally);
+			if (tally->sum.rest != NULL && !cdp_numeric_is_readable(number)) /* too many digits */
+				return NULL;
+			value = json_number(number);
 			break;
 		case CDP_UNIQUE_LIST_OF:
 			return json_list(tally);

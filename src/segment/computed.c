@@ -14,8 +14,6 @@
 #include "utils/datum.h"
 #include "utils/memutils.h"
 
-#define LARGE_NUMBER_BYTES 100 /* shorter numbers have few enough digits to be read again */
-
 CDP_QUERY(read_definitions,
 		  "SELECT t.name, t.computed FROM cdp.trait t WHERE t.computed IS NOT NULL ORDER BY t.name COLLATE \"C\"", "");
 CDP_QUERY(read_parts,
@@ -125,17 +123,6 @@ cdp_computed_begin(CdpWork *work, int64 profile_id, const CdpStamped *said, cons
 	return person;
 }
 
-/* Say whether a value can be kept: a sum may have more digits than can be read again */
-static bool
-can_keep(const Jsonb *value)
-{
-	JsonbValue scalar;
-
-	return value != NULL && (VARSIZE(value) < LARGE_NUMBER_BYTES ||
-							 !JsonbExtractScalar(unconstify(JsonbContainer *, &value->root), &scalar) ||
-							 scalar.type != jbvNumeric || cdp_numeric_is_readable(scalar.val.numeric));
-}
-
 /* Make a map of the values that there are; NULL: there is none */
 static CdpStamped *
 make_map(const CdpComputedTraits *traits, Jsonb *const *values)
@@ -145,7 +132,7 @@ make_map(const CdpComputedTraits *traits, Jsonb *const *values)
 
 	for (int i = 0; i < traits->n; i++)
 	{
-		if (can_keep(values[i]))
+		if (values[i] != NULL)
 			entries[n++] = (CdpStampedEntry){.name = traits->names[i],
 											 .name_length = strlen(traits->names[i]),
 											 .at = CDP_FIRST_INSTANT,
