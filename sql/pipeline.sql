@@ -47,7 +47,8 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	members CONSTANT jsonb := '{"namespace": ["name", "entity", "kind", "priority", "max_per_profile", "bridge", "normalizer", "valid_pattern", "paths"],
-		"block_value": ["value", "namespace", "is_pattern"], "unblock_value": ["value", "namespace", "is_pattern"], "retract": ["message_id", "source"]}';
+		"block_value": ["value", "namespace", "is_pattern"], "unblock_value": ["value", "namespace", "is_pattern"], "retract": ["message_id", "source"],
+		"trait": ["name", "rule", "cleanse", "null_if", "type", "minimum", "maximum", "valid_pattern"]}';
 	action text;
 	value jsonb;
 	n record;
@@ -70,6 +71,11 @@ BEGIN
 			coalesce(n.normalizer, 'none'), n.valid_pattern, coalesce(n.paths, '{}'), coalesce(n.entity, 'person'));
 	WHEN action = 'drop_namespace' AND jsonb_typeof(value) = 'string' THEN
 		PERFORM cdp.drop_namespace(value #>> '{}');
+	WHEN action = 'trait' AND value ->> 'name' IS NOT NULL THEN
+		SELECT r.* INTO n FROM jsonb_populate_record((SELECT o FROM cdp.trait o WHERE o.name = value ->> 'name'), value) r;
+		PERFORM cdp.create_trait(n.name, coalesce(n.rule, 'latest'), n.cleanse, n.null_if, n.type, n.minimum, n.maximum, n.valid_pattern);
+	WHEN action = 'drop_trait' AND jsonb_typeof(value) = 'string' THEN
+		PERFORM cdp.drop_trait(value #>> '{}');
 	WHEN action IN ('block_value', 'unblock_value') AND jsonb_typeof(value) = 'object' THEN
 		IF action = 'block_value' THEN
 			PERFORM cdp.block_value(value ->> 'value', value ->> 'namespace', coalesce((value ->> 'is_pattern')::boolean, false));
@@ -86,11 +92,11 @@ BEGIN
 		PERFORM cdp.undo((value #>> '{}')::bigint);
 	ELSE
 		RAISE EXCEPTION 'that is no change' USING ERRCODE = 'invalid_parameter_value',
-			HINT = 'A change is an object with one of: namespace {name, ..}, drop_namespace "name", block_value or unblock_value {value, namespace, is_pattern}, pin or deny ["a", "b"], retract ["a", "b"] or "identifier" or {message_id, source}, undo ruling_id; and perhaps reason.';
+			HINT = 'A change is an object with one of: namespace {name, ..}, drop_namespace "name", trait {name, ..}, drop_trait "name", block_value or unblock_value {value, namespace, is_pattern}, pin or deny ["a", "b"], retract ["a", "b"] or "identifier" or {message_id, source}, undo ruling_id; and perhaps reason.';
 	END CASE;
 END
 $$;
-COMMENT ON FUNCTION cdp.apply_change(jsonb, text) IS 'Make one change of those that cdp.simulate() takes: {"namespace": {"name": "email", "max_per_profile": 1}} (what is not said stays), {"drop_namespace": "crm_id"}, {"block_value": {"value": .., "namespace": .., "is_pattern": ..}}, {"unblock_value": ..}, {"pin": ["a", "b"]}, {"deny": ["a", "b"]}, {"retract": ["a", "b"] | "identifier" | {"message_id": .., "source": ..}}, {"undo": ruling_id}. A ruling''s reason: in the change, else the argument. Errors as of the functions of those names, and 22023';
+COMMENT ON FUNCTION cdp.apply_change(jsonb, text) IS 'Make one change of those that cdp.simulate() takes: {"namespace": {"name": "email", "max_per_profile": 1}} (what is not said stays), {"drop_namespace": "crm_id"}, {"trait": {"name": "plan", "rule": "preferred"}}, {"drop_trait": "plan"}, {"block_value": {"value": .., "namespace": .., "is_pattern": ..}}, {"unblock_value": ..}, {"pin": ["a", "b"]}, {"deny": ["a", "b"]}, {"retract": ["a", "b"] | "identifier" | {"message_id": .., "source": ..}}, {"undo": ruling_id}. A ruling''s reason: in the change, else the argument. Errors as of the functions of those names, and 22023';
 
 CREATE FUNCTION cdp.simulate(changes jsonb) RETURNS TABLE (what text, count bigint, detail jsonb)
 LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE

@@ -785,7 +785,8 @@ BEGIN
 			SELECT x.anchor_id, x.identifier_id, x.is_own, x.occurred_at, cdp.declared_traits(x.traits, x.occurred_at, s.rank) AS traits, x.consents
 			FROM cdp.statement x JOIN cdp.source s ON s.source_id = x.source_id
 			UNION ALL
-			SELECT l.identifier_id, l.identifier_id, false, l.ruled_at, l.traits, NULL FROM cdp.locked_traits l
+			SELECT l.identifier_id AS anchor_id, l.identifier_id, false AS is_own, l.ruled_at AS occurred_at, l.traits, NULL::jsonb AS consents
+			FROM cdp.locked_traits l
 		) d
 		GROUP BY d.anchor_id, d.identifier_id;
 	COMMENT ON VIEW cdp.derived_fragment IS 'What cdp.fragment must hold, derived from the log, cdp.sign_in and the locks of stewards; restrict identifier_id';

@@ -74,11 +74,11 @@ extern int cdp_stamped_rule_of(const char *name, int length);
 /* What n > 0 entries of one name become. */
 extern CdpStampedEntry cdp_stamped_survivor(const CdpStampedEntry *entries, int n, CdpStampedTie tie);
 
-/*
- * Make an entry of what one message says: its value, or of most_frequent and union some values, becomes what its rule
- * keeps.  Returns what speaks against it, or NULL.
- */
-extern const char *cdp_stamped_begin(CdpStampedEntry *entry, const Jsonb **values, int n);
+/* What speaks against a value, of a union an element, to be kept by a rule; NULL: nothing. */
+extern const char *cdp_stamped_objection(CdpStampedRule rule, const Jsonb *value);
+
+/* Make an entry's value what its rule keeps of the value that one message says, of a union of the n values. */
+extern void cdp_stamped_begin(CdpStampedEntry *entry, const Jsonb *const *values, int n);
 
 /* Is an entry's value, which comes from outside, what its rule keeps?  Brings it into its one form. */
 extern bool cdp_stamped_check(CdpStampedEntry *entry);

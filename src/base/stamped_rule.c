@@ -54,13 +54,14 @@ static const Rule rules[CDP_STAMPED_RULES] = {
 	[CDP_STAMPED_UNION] = {"union"},
 	[CDP_STAMPED_COMPUTED] = {"computed", {LATER, RANK, BYTES}}};
 
-/* One of the values that most_frequent and union keep. */
+/* One of the values that most_frequent and union keep; it points into the entry it was read from. */
 typedef struct Candidate
 {
-	const Jsonb *value;
+	JsonbValue value; /* a scalar, or jbvBinary */
 	int64 count; /* of union 0 */
 	TimestampTz at;
 	int16 rank; /* of union 0 */
+	uint64 hash; /* of the value, where it is needed */
 } Candidate;
 
 typedef struct Candidates
@@ -98,48 +99,51 @@ is_stronger(CdpStampedRule a, CdpStampedRule b)
 	if ((a) != (b))                                                                                                    \
 	return (a) > (b) ? 1 : -1
 
-/* Order values: null, strings bytewise, numbers, false, true, arrays, objects; 0 of numbers that are equal, and of containers. */
-static int
-compare_values(const Jsonb *a, const Jsonb *b)
+static JsonbValue
+value_of(const Jsonb *value)
 {
-	JsonbValue x, y;
-	bool is_scalar = JsonbExtractScalar(unconstify(JsonbContainer *, &a->root), &x);
+	JsonbContainer *root = unconstify(JsonbContainer *, &value->root);
+	JsonbValue v;
 
-	if (JsonbExtractScalar(unconstify(JsonbContainer *, &b->root), &y) != is_scalar)
-		return is_scalar ? -1 : 1;
-	if (!is_scalar)
+	if (!JsonbExtractScalar(root, &v))
 	{
-		ORDER(JB_ROOT_IS_OBJECT(a), JB_ROOT_IS_OBJECT(b));
-		return 0;
+		v.type = jbvBinary;
+		v.val.binary.data = root;
+		v.val.binary.len = VARSIZE(value) - VARHDRSZ;
 	}
-	ORDER(x.type, y.type);
-	if (x.type == jbvString)
-	{
-		int c = memcmp(x.val.string.val, y.val.string.val, Min(x.val.string.len, y.val.string.len));
-
-		ORDER(c, 0);
-		ORDER(x.val.string.len, y.val.string.len);
-	}
-	else if (x.type == jbvNumeric)
-		return DatumGetInt32(DirectFunctionCall2(numeric_cmp, NumericGetDatum(x.val.numeric), NumericGetDatum(y.val.numeric)));
-	else if (x.type == jbvBool)
-		ORDER(x.val.boolean, y.val.boolean);
-	return 0;
+	return v;
 }
 
-/* The same, and no two that differ are equal. */
+/* Order values: null, strings bytewise, numbers, false, true, arrays, objects; 0 of numbers that are equal, and of containers. */
 static int
-compare_exactly(const Jsonb *a, const Jsonb *b)
+compare_values(const JsonbValue *a, const JsonbValue *b)
 {
-	int c = compare_values(a, b);
+	int c;
 
-	return c != 0 ? c : cdp_stamped_tie_bytes(a, b);
+	ORDER(a->type, b->type);
+	switch (a->type)
+	{
+		case jbvString:
+			c = memcmp(a->val.string.val, b->val.string.val, Min(a->val.string.len, b->val.string.len));
+			return c != 0 ? c : a->val.string.len - b->val.string.len;
+		case jbvNumeric:
+			return DatumGetInt32(
+				DirectFunctionCall2(numeric_cmp, NumericGetDatum(a->val.numeric), NumericGetDatum(b->val.numeric)));
+		case jbvBool:
+			return a->val.boolean - b->val.boolean;
+		case jbvBinary:
+			return JsonContainerIsObject(a->val.binary.data) - JsonContainerIsObject(b->val.binary.data);
+		default:
+			return 0;
+	}
 }
 
 /* > 0: a goes before b by a key. */
 static int
 compare_by(Key key, const CdpStampedEntry *a, const CdpStampedEntry *b, CdpStampedTie tie)
 {
+	JsonbValue x, y;
+
 	switch (key)
 	{
 		case LATER:
@@ -149,9 +153,10 @@ compare_by(Key key, const CdpStampedEntry *a, const CdpStampedEntry *b, CdpStamp
 		case RANK:
 			return a->rank - b->rank;
 		case GREATER:
-			return compare_values(a->value, b->value);
 		case SMALLER:
-			return compare_values(b->value, a->value);
+			x = value_of(a->value);
+			y = value_of(b->value);
+			return key == GREATER ? compare_values(&x, &y) : compare_values(&y, &x);
 		case BYTES:
 			return tie(a->value, b->value);
 		case END:
@@ -176,16 +181,13 @@ decide(const CdpStampedEntry *a, const CdpStampedEntry *b, CdpStampedTie tie)
 
 /* --- Lists of candidates --- */
 
-/* A value as it is counted: 1.50 is 1.5. */
-static const Jsonb *
-plain(const Jsonb *value)
+/* A value as it is counted: 1.50 is 1.5, so that equal numbers are the same bytes. */
+static JsonbValue
+plain(JsonbValue v)
 {
-	JsonbValue v;
-
-	if (!JsonbExtractScalar(unconstify(JsonbContainer *, &value->root), &v) || v.type != jbvNumeric)
-		return value;
-	v.val.numeric = DatumGetNumeric(DirectFunctionCall1(numeric_trim_scale, NumericGetDatum(v.val.numeric)));
-	return JsonbValueToJsonb(&v);
+	if (v.type == jbvNumeric)
+		v.val.numeric = DatumGetNumeric(DirectFunctionCall1(numeric_trim_scale, NumericGetDatum(v.val.numeric)));
+	return v;
 }
 
 /* A member of a candidate; false when there is none of that type. */
@@ -222,7 +224,7 @@ read_candidate(CdpStampedRule rule, JsonbContainer *pair, Candidate *candidate)
 
 	if (!JsonContainerIsArray(pair) || JsonContainerSize(pair) != (is_counted ? 4 : 2))
 		return false;
-	candidate->value = plain(JsonbValueToJsonb(getIthJsonbValueFromContainer(pair, 0)));
+	candidate->value = plain(*getIthJsonbValueFromContainer(pair, 0));
 	candidate->count = 0;
 	if (is_counted &&
 		(!member(pair, 1, jbvNumeric, &v) || !read_integer(v.val.numeric, 1, PG_INT64_MAX, &candidate->count) ||
@@ -259,7 +261,14 @@ read_candidates(Candidates *list, const Jsonb *value)
 static int
 compare_candidates(const void *a, const void *b)
 {
-	return compare_exactly(((const Candidate *) a)->value, ((const Candidate *) b)->value);
+	const JsonbValue *p = &((const Candidate *) a)->value;
+	const JsonbValue *q = &((const Candidate *) b)->value;
+	int c = compare_values(p, q);
+
+	if (c != 0 || p->type != jbvBinary)
+		return c;
+	c = memcmp(p->val.binary.data, q->val.binary.data, Min(p->val.binary.len, q->val.binary.len));
+	return c != 0 ? c : p->val.binary.len - q->val.binary.len;
 }
 
 /* Of union the latest first. */
@@ -273,6 +282,15 @@ compare_times(const void *a, const void *b)
 	return compare_candidates(b, a);
 }
 
+static uint64
+hash_of(const Candidate *candidate)
+{
+	JsonbValue v = candidate->value;
+	const Jsonb *value = JsonbValueToJsonb(&v);
+
+	return cdp_hash64(value, VARSIZE(value), 0);
+}
+
 /* A fixed selection of values, whatever is said of them. */
 static int
 compare_hashes(const void *a, const void *b)
@@ -280,7 +298,7 @@ compare_hashes(const void *a, const void *b)
 	const Candidate *p = a;
 	const Candidate *q = b;
 
-	ORDER(cdp_hash64(p->value, VARSIZE(p->value), 0), cdp_hash64(q->value, VARSIZE(q->value), 0));
+	ORDER(p->hash, q->hash);
 	return compare_candidates(a, b);
 }
 
@@ -313,6 +331,8 @@ settle(Candidates *list)
 	list->n = kept;
 	if (kept <= CDP_STAMPED_MAX_CANDIDATES)
 		return;
+	for (int i = 0; i < kept && list->rule != CDP_STAMPED_UNION; i++)
+		list->items[i].hash = hash_of(&list->items[i]);
 	qsort(list->items, list->n, sizeof(Candidate), list->rule == CDP_STAMPED_UNION ? compare_times : compare_hashes);
 	list->n = CDP_STAMPED_MAX_CANDIDATES;
 	qsort(list->items, list->n, sizeof(Candidate), compare_candidates);
@@ -335,7 +355,7 @@ write_candidates(const Candidates *list)
 	pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
 	for (int i = 0; i < list->n; i++)
 	{
-		const Candidate *item = &list->items[i];
+		Candidate *item = &list->items[i];
 		JsonbValue at = {.type = jbvString};
 		char *text = palloc(CDP_TIMESTAMP_BYTES);
 
@@ -343,7 +363,7 @@ write_candidates(const Candidates *list)
 		at.val.string.val = text;
 		at.val.string.len = strlen(text);
 		pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
-		cdp_jsonb_push(&state, WJB_ELEM, item->value);
+		pushJsonbValue(&state, WJB_ELEM, &item->value);
 		if (list->rule == CDP_STAMPED_MOST_FREQUENT)
 			push_number(&state, item->count);
 		pushJsonbValue(&state, WJB_ELEM, &at);
@@ -486,24 +506,28 @@ cdp_stamped_survivor(const CdpStampedEntry *entries, int n, CdpStampedTie tie)
 }
 
 const char *
-cdp_stamped_begin(CdpStampedEntry *entry, const Jsonb **values, int n)
+cdp_stamped_objection(CdpStampedRule rule, const Jsonb *value)
+{
+	if (rule == CDP_STAMPED_SUM)
+		return is_addable(value, CDP_STAMPED_MAX_DIGITS) ? NULL : "not a number that can be added";
+	return gathers(rule) && VARSIZE(value) > CDP_STAMPED_MAX_CANDIDATE_BYTES ? "too long to be kept beside others" : NULL;
+}
+
+void
+cdp_stamped_begin(CdpStampedEntry *entry, const Jsonb *const *values, int n)
 {
 	Candidates list = {entry->rule};
 
-	if (entry->rule == CDP_STAMPED_SUM)
-		return is_addable(entry->value, CDP_STAMPED_MAX_DIGITS) ? NULL : "not a number that can be added";
-	if (!gathers(entry->rule))
-		return NULL;
-	list.items = palloc(sizeof(Candidate) * (Size) (n + 1));
-	for (int i = 0; i < n; i++)
+	if (!gathers(entry->rule) || entry->rule == CDP_STAMPED_SUM)
 	{
-		if (VARSIZE(values[i]) > CDP_STAMPED_MAX_CANDIDATE_BYTES)
-			return "too long to be kept beside others";
-		list.items[list.n++] = (Candidate) {plain(values[i]), 1, entry->at, entry->rank};
+		entry->value = values[0];
+		return;
 	}
+	list.items = palloc_extended(sizeof(Candidate) * ((Size) n + 1), MCXT_ALLOC_HUGE);
+	for (int i = 0; i < n; i++)
+		list.items[list.n++] = (Candidate) {plain(value_of(values[i])), 1, entry->at, entry->rank};
 	settle(&list);
 	entry->value = write_candidates(&list);
-	return NULL;
 }
 
 bool
@@ -532,10 +556,14 @@ cdp_stamped_value(const CdpStampedEntry *entry)
 		return entry->value;
 	list = candidates_of(entry);
 	if (entry->rule == CDP_STAMPED_MOST_FREQUENT)
-		return most_frequent(&list)->value;
+	{
+		JsonbValue v = most_frequent(&list)->value;
+
+		return JsonbValueToJsonb(&v);
+	}
 	pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
 	for (int i = 0; i < list.n; i++)
-		cdp_jsonb_push(&state, WJB_ELEM, list.items[i].value);
+		pushJsonbValue(&state, WJB_ELEM, &list.items[i].value);
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_ARRAY, NULL));
 }
 

@@ -10,6 +10,7 @@
 #include "profile/trait_rules.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
+#include "miscadmin.h"
 #include "regex/regex.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -43,7 +44,7 @@ typedef struct TraitRule
 	const char *type; /* of JSON; NULL: any */
 	Numeric minimum;  /* NULL: none */
 	Numeric maximum;
-	char *valid_pattern;
+	text *valid_pattern; /* NULL: any */
 } TraitRule;
 
 typedef struct TraitRules
@@ -114,12 +115,13 @@ read_rules(void)
 	{
 		TraitRule *rule = &all->items[i];
 		char *name = cdp_result_cstring(i, 2);
+		char *pattern = cdp_result_cstring(i, 4);
 
 		rule->name = cdp_result_cstring(i, 1);
 		rule->name_length = strlen(rule->name);
 		rule->rule = Max(0, cdp_stamped_rule_of(name, strlen(name))); /* the table lets nothing else in */
 		rule->type = cdp_result_cstring(i, 3);
-		rule->valid_pattern = cdp_result_cstring(i, 4);
+		rule->valid_pattern = pattern == NULL ? NULL : cstring_to_text(pattern);
 		read_cleansing(rule, i);
 		rule->n_null_if = read_texts(i, 6, &rule->null_if);
 		rule->minimum = read_number(i, 7);
@@ -239,14 +241,12 @@ object(const TraitRule *rule, const Jsonb *value, JsonbValue *v)
 		return "below the minimum";
 	if (rule->maximum != NULL && compare_numbers(v->val.numeric, rule->maximum) > 0)
 		return "above the maximum";
-	if (rule->valid_pattern == NULL)
-		return NULL;
-	if (v->type != jbvString)
+	if (rule->valid_pattern != NULL && v->type != jbvString)
 		return "not a string";
-	return RE_compile_and_execute(cstring_to_text(rule->valid_pattern), v->val.string.val, v->val.string.len, REG_ADVANCED,
-								  C_COLLATION_OID, 0, NULL)
-			   ? NULL
-			   : "not of the pattern";
+	if (rule->valid_pattern != NULL && !RE_compile_and_execute(rule->valid_pattern, v->val.string.val, v->val.string.len,
+															   REG_ADVANCED, C_COLLATION_OID, 0, NULL))
+		return "not of the pattern";
+	return cdp_stamped_objection(rule->rule, value);
 }
 
 static bool
@@ -291,30 +291,30 @@ static Outcome
 judge_list(const TraitRule *rule, CdpStampedEntry *entry, const char **objection)
 {
 	JsonbContainer *array = unconstify(JsonbContainer *, &entry->value->root);
-	bool is_list = JB_ROOT_IS_ARRAY(entry->value) && !JB_ROOT_IS_SCALAR(entry->value);
-	int n = is_list ? JsonContainerSize(array) : 1;
-	const Jsonb **values = palloc(sizeof(Jsonb *) * (Size) (n + 1));
-	const char *against;
+	int n = JsonContainerSize(array);
+	const Jsonb **values = palloc_extended(sizeof(Jsonb *) * ((Size) n + 1), MCXT_ALLOC_HUGE);
 	int taken = 0;
 
 	for (int i = 0; i < n; i++)
 	{
-		values[taken] = is_list ? JsonbValueToJsonb(getIthJsonbValueFromContainer(array, i)) : entry->value;
-		against = NULL;
-		if (judge_one(rule, &values[taken], &against) == TAKEN)
-			taken++;
+		const char *against = NULL;
+
+		CHECK_FOR_INTERRUPTS();
+		values[taken] = JsonbValueToJsonb(getIthJsonbValueFromContainer(array, i));
+		taken += judge_one(rule, &values[taken], &against) == TAKEN;
 		if (against != NULL)
 			*objection = against;
 	}
-	if (taken == 0 && (!is_list || *objection != NULL))
-		return *objection != NULL ? REFUSED : SAYS_NOTHING;
-	against = cdp_stamped_begin(entry, values, taken);
-	if (against != NULL)
-		*objection = against;
-	return against != NULL ? REFUSED : TAKEN;
+	if (taken == 0 && *objection != NULL)
+		return REFUSED;
+	cdp_stamped_begin(entry, values, taken);
+	return TAKEN;
 }
 
-/* Judge what a message says of a trait: the entry becomes what its rule keeps, or *objection says what speaks against it. */
+/*
+ * Judge what a message says of a trait.  What is taken becomes what its rule keeps; *objection says what speaks against
+ * it, or against part of a list, NULL: nothing.
+ */
 static Outcome
 judge(const TraitRule *rule, CdpStampedEntry *entry, const char **objection)
 {
@@ -324,12 +324,12 @@ judge(const TraitRule *rule, CdpStampedEntry *entry, const char **objection)
 	if (*objection != NULL)
 		return REFUSED;
 	entry->rule = rule->rule;
-	if (rule->rule == CDP_STAMPED_UNION)
+	if (rule->rule == CDP_STAMPED_UNION && JB_ROOT_IS_ARRAY(entry->value) && !JB_ROOT_IS_SCALAR(entry->value))
 		return judge_list(rule, entry, objection);
 	outcome = judge_one(rule, &entry->value, objection);
 	if (outcome == TAKEN)
-		*objection = cdp_stamped_begin(entry, &entry->value, 1);
-	return *objection != NULL ? REFUSED : outcome;
+		cdp_stamped_begin(entry, &entry->value, 1);
+	return outcome;
 }
 
 void

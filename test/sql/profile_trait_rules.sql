@@ -68,7 +68,8 @@ SELECT t, v, left((cdp.declared_traits(jsonb_build_object(t, v::jsonb), '2026-01
 	('upper', '"abc"'), ('upper', '"-"'), ('upper', '0'), ('upper', '0.0'), ('upper', '" -"'), ('object', '{}'), ('object', '[]'), ('list', '[1]'), ('list', '{}'), ('list', '"[]"'), ('spent', '1e39'), ('spent', '1e40'), ('spent', '-1e40'), ('spent', '1e-40'), ('spent', '1e-41'), ('spent', '[1]'), ('spent', 'true'),
 	('spent', '1e309'), ('score', '-0.001'), ('score', '100.001'), ('score', '100'), ('score', '"5"'), ('price', '1e999'), ('tags', '[" X", "x", "Y "]'), ('tags', '[1, 2]'), ('tags', '[1, "2"]'), ('tags', '[[]]'), ('tags', '{}'), ('city', '{"a": 1}'), ('city', '5.50'), ('undeclared', '" x"')) c (t, v);
 -- too long to be kept beside others
-SELECT cdp.trait_objection('city', to_jsonb(repeat('x', 1000))) IS NULL AS taken, cdp.trait_objection('city', to_jsonb(repeat('x', 2000))) AS refused, cdp.trait_objection('referrer', to_jsonb(repeat('x', 2000))) IS NULL AS no_matter;
+SELECT cdp.trait_objection('city', to_jsonb(repeat('x', 1000))) IS NULL AS taken, cdp.trait_objection('city', to_jsonb(repeat('x', 2000))) AS refused, cdp.trait_objection('referrer', to_jsonb(repeat('x', 2000))) IS NULL AS no_matter,
+	cdp.declared_traits(jsonb_build_object('tags', jsonb_build_array('a', repeat('x', 2000), 'b')), '2026-01-01')::jsonb -> 'tags' AS of_a_list;
 
 -- text and binary form: what the rules keep, checked as all input is
 SELECT t FROM cdp.declared_traits('{"spent": 1.50, "tags": ["b", "a"], "city": "rome", "plan": "pro"}', '2026-01-01', 3) t;
@@ -93,6 +94,10 @@ SELECT count(*) AS pairs, count(*) FILTER (WHERE NOT cdp.is_same(cdp.merge(a.t, 
 	count(*) FILTER (WHERE (a.t::text || b.t::text) !~ 'sum|most_frequent' AND NOT cdp.is_same(cdp.merge(a.t, cdp.merge(a.t, b.t)), cdp.merge(a.t, b.t))) AS not_absorbing FROM random a, random b;
 SELECT count(*) AS triples, count(*) FILTER (WHERE NOT cdp.is_same(cdp.merge(cdp.merge(a.t, b.t), c.t), cdp.merge(a.t, cdp.merge(b.t, c.t)))) AS not_associative FROM random a, random b, random c WHERE a.id <= 40 AND b.id <= 40 AND c.id <= 40;
 SELECT count(DISTINCT m::text) AS results FROM generate_series(1, 30) shuffle, LATERAL (SELECT cdp.merge_traits(t ORDER BY md5(id::text || shuffle::text)) AS m FROM random) s;
+
+-- what another rule would do
+SELECT what, count, detail FROM cdp.simulate('[{"trait": {"name": "city", "rule": "earliest"}}, {"drop_trait": "spent"}]');
+SELECT error_of($$SELECT cdp.simulate('{"trait": {"name": "city", "best": true}}')$$), error_of($$SELECT cdp.simulate('{"trait": {"rule": "sum"}}')$$) ~ '^22023' AS needs_name;
 
 -- another rule applies to the past, of whom a message says the trait, and of nobody else
 SELECT events FROM cdp.ingest('{"type": "identify", "userId": "other", "messageId": "other", "timestamp": "2026-01-04", "traits": {"name": "Bob"}}');

@@ -2,7 +2,7 @@
 """Which value of a trait survives, for every rule, against a plain SQL query on the log.
 
 usage: profile_oracle.py [psql command and arguments]      (default: $PSQL, else psql)
-       HISTORIES=24 SEED=1 in the environment change what is tried.
+       HISTORIES=20 SEED=1 in the environment change what is tried.
 
 Works in a database of its own.  Each history is a few dozen messages of people who turn out to be one, and of an
 account, with traits under every rule, clean and unclean, said at few different instants by sources of few ranks.  It
@@ -188,7 +188,7 @@ def check(when):
 
 
 def main():
-    n, seed = int(os.environ.get("HISTORIES", 24)), int(os.environ.get("SEED", 1))
+    n, seed = int(os.environ.get("HISTORIES", 20)), int(os.environ.get("SEED", 1))
     r = random.Random(seed)
     started = time.monotonic()
     histories = [history(r) for _ in range(n)]
