@@ -70,7 +70,7 @@ BEGIN
 		description = coalesce(excluded.description, p.description);
 	-- the categories stand in the view as constants: nothing a reader can set widens it
 	EXECUTE format('CREATE OR REPLACE VIEW cdp.%I WITH (security_barrier) AS '
-		'SELECT profile_id, entity, coalesce(cdp.to_jsonb(traits), ''{}'') AS traits, first_seen_at, last_seen_at, event_count '
+		'SELECT profile_id, entity, coalesce(cdp.to_jsonb(coalesce(cdp.merge(traits, computed), traits, computed)), ''{}'') AS traits, first_seen_at, last_seen_at, event_count '
 		'FROM cdp.profile WHERE merged_into IS NULL AND cdp.allows(consents, %L::text[])', 'for_' || name, categories);
 	EXECUTE format('COMMENT ON VIEW cdp.%I IS %L', 'for_' || name,
 		format('Everyone who consents to %s now; grant SELECT on it to who works for that purpose', name));

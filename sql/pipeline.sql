@@ -502,6 +502,11 @@ LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+	part := 'computed';
+	SELECT count(*), count(*) FILTER (WHERE coalesce(cdp.to_jsonb(p.computed), '{}') IS DISTINCT FROM coalesce(d.traits, '{}')) INTO checked, differences
+	FROM cdp.profile p LEFT JOIN cdp.derived_computed d USING (profile_id);
+	RETURN NEXT;
+
 	part := 'memberships';
 	SELECT count(*), count(*) FILTER (WHERE NOT d.is_right) INTO checked, differences
 	FROM (SELECT cdp.matches(p.profile_id, s.predicate) = (m.profile_id IS NOT NULL) AS is_right

@@ -407,7 +407,7 @@ DECLARE
 BEGIN
 	PERFORM cdp.require_init();
 	profile := cdp.profile_id(profile_id);
-	SELECT p.traits INTO result FROM cdp.profile p WHERE p.profile_id = profile;
+	SELECT coalesce(cdp.merge(p.traits, p.computed), p.traits, p.computed) INTO result FROM cdp.profile p WHERE p.profile_id = profile;
 	RETURN QUERY
 	SELECT x.value, x.occurred_at, x.source, x.rank, cdp.identifier(i.namespace, i.value), x.message_id, x.verdict
 	FROM (
@@ -433,12 +433,15 @@ BEGIN
 		SELECT NULL, l.value, l.occurred_at, l.source, l.rank, NULL,
 			cdp.trait_verdict(cdp.traits(jsonb_build_object(trait, l.value), l.occurred_at, l.rank), result, trait)
 		FROM cdp.lookup_candidates(profile, trait) l
+		UNION ALL
+		SELECT NULL, cdp.to_jsonb(p.computed) -> trait, NULL, format('computed: %s', t.computed), NULL, NULL, cdp.trait_verdict(p.computed, result, trait)
+		FROM cdp.profile p JOIN cdp.trait t ON t.name = trait WHERE p.profile_id = profile AND cdp.to_jsonb(p.computed) ? trait
 	) x
 	LEFT JOIN cdp.identity i ON i.identifier_id = x.anchor_id
 	ORDER BY x.occurred_at DESC, x.rank DESC, x.verdict = 'counts' DESC, x.message_id;
 END
 $$;
-COMMENT ON FUNCTION cdp.explain_trait(bigint, text) IS 'Why a profile has the value of a trait that it has: every value that was ever said of it, as it was said, by which message and source, under which identifier, and the verdict on it by the trait''s rule: counts (of most_frequent, sum and union several), by what it lost (such as older, of a source of lower rank, said less often, the smaller value), overruled by a steward, says nothing, or refused: and why. A lock is a row whose source is the ruling; what a lookup has comes from no message, and has the lookup''s name for its source; what messages said that left the log is one row for each anchor. The latest first; no row when nothing was said. The profile id may be an old one';
+COMMENT ON FUNCTION cdp.explain_trait(bigint, text) IS 'Why a profile has the value of a trait that it has: every value that was ever said of it, as it was said, by which message and source, under which identifier, and the verdict on it by the trait''s rule: counts (of most_frequent, sum and union several), by what it lost (such as older, of a source of lower rank, said less often, the smaller value), overruled by a steward, says nothing, or refused: and why. A lock is a row whose source is the ruling; what a lookup has comes from no message, and has the lookup''s name for its source; what messages said that left the log is one row for each anchor; of a computed trait there is a row with what is computed as source. The latest first; no row when nothing was said. The profile id may be an old one';
 
 -- rules
 
@@ -494,13 +497,14 @@ COMMENT ON FUNCTION cdp.reapply_trait(text) IS 'Bring up to date what a change o
 
 CREATE FUNCTION cdp.create_trait(
 	name text, rule text DEFAULT 'latest', cleanse text[] DEFAULT '{}', null_if text[] DEFAULT '{}', type text DEFAULT NULL,
-	minimum numeric DEFAULT NULL, maximum numeric DEFAULT NULL, valid_pattern text DEFAULT NULL
+	minimum numeric DEFAULT NULL, maximum numeric DEFAULT NULL, valid_pattern text DEFAULT NULL, computed text DEFAULT NULL
 ) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	wrong text;
+	was_computed boolean;
 BEGIN
 	PERFORM cdp.require_init();
 	PERFORM cdp.hold_rules();
@@ -509,6 +513,14 @@ BEGIN
 	END IF;
 	cleanse := coalesce(cleanse, '{}');
 	null_if := coalesce(null_if, '{}');
+	IF computed IS NOT NULL THEN
+		IF (rule, cleanse, null_if, type, minimum, maximum, valid_pattern) IS DISTINCT FROM
+			('latest', '{}'::text[], '{}'::text[], NULL::text, NULL::numeric, NULL::numeric, NULL::text) THEN
+			RAISE EXCEPTION 'trait "%" is computed and takes no rule for what is said', name USING ERRCODE = 'invalid_parameter_value',
+				HINT = 'Give only the name and what is computed.';
+		END IF;
+		computed := cdp.declare_computation(computed);
+	END IF;
 	wrong := CASE
 		WHEN coalesce(rule, '') NOT IN ('latest', 'earliest', 'preferred', 'first_non_empty', 'highest', 'lowest', 'most_frequent', 'sum', 'union') THEN 'rule'
 		WHEN type NOT IN ('string', 'number', 'boolean', 'array', 'object') THEN 'type'
@@ -528,35 +540,57 @@ BEGIN
 	IF valid_pattern IS NOT NULL THEN
 		PERFORM '' ~ valid_pattern; -- an invalid regular expression fails here, not at the next message
 	END IF;
-	INSERT INTO cdp.trait AS t (name, rule, cleanse, null_if, type, minimum, maximum, valid_pattern)
+	was_computed := EXISTS (SELECT FROM cdp.trait t WHERE t.name = create_trait.name AND t.computed IS NOT NULL);
+	IF computed IS NOT NULL OR was_computed THEN
+		rule := CASE WHEN computed IS NULL THEN rule ELSE 'computed' END;
+		PERFORM cdp.hold_segments();
+	END IF;
+	INSERT INTO cdp.trait AS t (name, rule, cleanse, null_if, type, minimum, maximum, valid_pattern, computed)
 	VALUES (create_trait.name, create_trait.rule, create_trait.cleanse, create_trait.null_if, create_trait.type, create_trait.minimum,
-		create_trait.maximum, create_trait.valid_pattern)
+		create_trait.maximum, create_trait.valid_pattern, create_trait.computed)
 	ON CONFLICT ON CONSTRAINT trait_pkey DO UPDATE SET rule = excluded.rule, cleanse = excluded.cleanse, null_if = excluded.null_if,
-		type = excluded.type, minimum = excluded.minimum, maximum = excluded.maximum, valid_pattern = excluded.valid_pattern
-	WHERE (t.rule, t.cleanse, t.null_if, t.type, t.minimum, t.maximum, t.valid_pattern) IS DISTINCT FROM
-		(excluded.rule, excluded.cleanse, excluded.null_if, excluded.type, excluded.minimum, excluded.maximum, excluded.valid_pattern);
-	IF FOUND THEN
+		type = excluded.type, minimum = excluded.minimum, maximum = excluded.maximum, valid_pattern = excluded.valid_pattern,
+		computed = excluded.computed
+	WHERE (t.rule, t.cleanse, t.null_if, t.type, t.minimum, t.maximum, t.valid_pattern, t.computed) IS DISTINCT FROM
+		(excluded.rule, excluded.cleanse, excluded.null_if, excluded.type, excluded.minimum, excluded.maximum, excluded.valid_pattern,
+			excluded.computed);
+	IF NOT FOUND THEN
+		RETURN;
+	END IF;
+	IF computed IS NULL OR NOT was_computed THEN
 		PERFORM cdp.reapply_trait(name);
+	END IF;
+	IF computed IS NOT NULL OR was_computed THEN
+		PERFORM cdp.compute_everybody();
 	END IF;
 END
 $$;
-COMMENT ON FUNCTION cdp.create_trait(text, text, text[], text[], text, numeric, numeric, text) IS 'Make or replace the rule of a trait. rule, which of the values said counts: latest, earliest, preferred (of the source of the highest rank, then the latest), first_non_empty, highest, lowest, most_frequent, sum, union (of lists); cleanse: trim, and one of lower, upper, title; null_if: what else stands for null. A value that is not of the type (string, number, boolean, array, object), outside of minimum and maximum, or does not match the regular expression valid_pattern stays in its event, is not taken, and is counted in cdp.refused_values. Applies to the past in the same transaction. Waits for running ingestion and holds it up meanwhile. Errors 42602, 23514, 22004, 22023, 2201B, 42501, 25000';
+COMMENT ON FUNCTION cdp.create_trait(text, text, text[], text[], text, numeric, numeric, text, text) IS 'Make or replace the rule of a trait. rule, which of the values said counts: latest, earliest, preferred (of the source of the highest rank, then the latest), first_non_empty, highest, lowest, most_frequent, sum, union (of lists); cleanse: trim, and one of lower, upper, title; null_if: what else stands for null. A value that is not of the type (string, number, boolean, array, object), outside of minimum and maximum, or does not match the regular expression valid_pattern stays in its event, is not taken, and is counted in cdp.refused_values. computed: what the trait is computed from, such as sum(Order Completed.revenue) within 90 days (docs/segment.md), instead of all that: it is kept current, and what messages say of it is refused. Applies to the past in the same transaction. Waits for running ingestion and holds it up meanwhile. Errors 42602, 23514, 22004, 22023, 2201B, 42501, 25000, and of computed those of cdp.read_computation()';
 
 CREATE FUNCTION cdp.drop_trait(name text) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+	was_computed boolean;
 BEGIN
 	PERFORM cdp.require_init();
 	PERFORM cdp.hold_rules();
-	DELETE FROM cdp.trait t WHERE t.name = drop_trait.name;
+	SELECT t.computed IS NOT NULL INTO was_computed FROM cdp.trait t WHERE t.name = drop_trait.name;
 	IF NOT FOUND THEN
 		RAISE EXCEPTION 'trait "%" does not exist', name USING ERRCODE = 'undefined_object', HINT = 'See the table cdp.trait.';
 	END IF;
+	IF was_computed THEN
+		PERFORM cdp.hold_segments();
+	END IF;
+	DELETE FROM cdp.trait t WHERE t.name = drop_trait.name;
 	PERFORM cdp.reapply_trait(name);
+	IF was_computed THEN
+		PERFORM cdp.compute_everybody();
+	END IF;
 END
 $$;
-COMMENT ON FUNCTION cdp.drop_trait(text) IS 'Drop the rule of a trait: the latest word counts again, as it was said, in the past too. Locks stay. Error 42704';
+COMMENT ON FUNCTION cdp.drop_trait(text) IS 'Drop the rule of a trait: the latest word counts again, as it was said, in the past too. A computed trait is gone. Locks stay. Error 42704';
 
 CREATE FUNCTION cdp.lock_trait(identifier cdp.identifier, trait text, value jsonb, reason text) RETURNS bigint
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -988,6 +1022,8 @@ CREATE FUNCTION cdp.drop_property(name text, event text DEFAULT NULL) RETURNS vo
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+	needed_by text;
 BEGIN
 	PERFORM cdp.require_init();
 	PERFORM cdp.hold_rules();
@@ -995,10 +1031,16 @@ BEGIN
 	IF NOT FOUND THEN
 		RAISE EXCEPTION 'that property is not declared' USING ERRCODE = 'undefined_object', HINT = 'See the table cdp.property.';
 	END IF;
+	SELECT t.name INTO needed_by FROM cdp.trait t CROSS JOIN LATERAL cdp.read_computation(t.computed) c
+	WHERE c.property IS NOT NULL AND NOT EXISTS (SELECT FROM cdp.property p WHERE p.name = c.property AND (p.event IS NULL OR p.event = c.event));
+	IF FOUND THEN
+		RAISE EXCEPTION 'trait "%" is computed from that property', needed_by USING ERRCODE = 'dependent_objects_still_exist',
+			HINT = 'Drop the trait first: SELECT cdp.drop_trait(..).';
+	END IF;
 	PERFORM cdp.derive_timelines();
 END
 $$;
-COMMENT ON FUNCTION cdp.drop_property(text, text) IS 'Take back cdp.create_property(), called with the same arguments: timelines carry that property along no more. Reads the whole log. Errors 42704, 25000, 42501';
+COMMENT ON FUNCTION cdp.drop_property(text, text) IS 'Take back cdp.create_property(), called with the same arguments: timelines carry that property along no more. Reads the whole log. Errors 42704, 2BP01 when a trait is computed from it, 25000, 42501';
 
 CREATE FUNCTION cdp.timeline_of(profile_id bigint, since timestamptz DEFAULT NULL, until timestamptz DEFAULT NULL) RETURNS cdp.timeline
 LANGUAGE plpgsql STABLE PARALLEL UNSAFE
@@ -1110,7 +1152,7 @@ BEGIN
 		name text COLLATE "C" NOT NULL CONSTRAINT trait_pkey PRIMARY KEY
 			CONSTRAINT trait_name_check CHECK (octet_length(name) BETWEEN 1 AND 255),
 		rule text NOT NULL DEFAULT 'latest' CONSTRAINT trait_rule_check CHECK (rule IN ('latest', 'earliest', 'preferred',
-			'first_non_empty', 'highest', 'lowest', 'most_frequent', 'sum', 'union')),
+			'first_non_empty', 'highest', 'lowest', 'most_frequent', 'sum', 'union', 'computed')),
 		cleanse text[] NOT NULL DEFAULT '{}' CONSTRAINT trait_cleanse_check CHECK (cleanse <@ '{trim,lower,upper,title}'),
 		null_if text[] NOT NULL DEFAULT '{}' CONSTRAINT trait_null_if_check CHECK (array_position(null_if, NULL) IS NULL),
 		type text CONSTRAINT trait_type_check CHECK (type IN ('string', 'number', 'boolean', 'array', 'object')),
@@ -1118,8 +1160,11 @@ BEGIN
 		maximum numeric,
 		valid_pattern text
 			CONSTRAINT trait_valid_pattern_check CHECK (('' ~ valid_pattern) IS NOT NULL OR valid_pattern IS NULL), -- raises on no regular expression
-		CONSTRAINT trait_range_check CHECK (minimum <= maximum)
+		computed text,
+		CONSTRAINT trait_range_check CHECK (minimum <= maximum),
+		CONSTRAINT trait_computed_check CHECK ((rule = 'computed') = (computed IS NOT NULL))
 	);
+	COMMENT ON COLUMN cdp.trait.computed IS 'What it is computed from, in canonical text; null of a trait that is said';
 	COMMENT ON TABLE cdp.trait IS 'Rules of traits: which of the values said counts, and which are taken at all; changed by cdp.create_trait(). Of a trait that is not here the latest word counts';
 	CREATE OR REPLACE TRIGGER trait_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON cdp.trait
 		FOR EACH STATEMENT EXECUTE FUNCTION cdp.rules_changed('trait');
@@ -1260,15 +1305,18 @@ BEGIN
 
 	ALTER TABLE cdp.profile
 		ADD COLUMN IF NOT EXISTS traits cdp.traits,
+		ADD COLUMN IF NOT EXISTS computed cdp.traits,
 		ADD COLUMN IF NOT EXISTS consents cdp.consent_state,
 		ADD COLUMN IF NOT EXISTS first_seen_at timestamptz,
 		ADD COLUMN IF NOT EXISTS last_seen_at timestamptz,
 		ADD COLUMN IF NOT EXISTS event_count bigint NOT NULL DEFAULT 0;
 	COMMENT ON COLUMN cdp.profile.traits IS 'The fold of the fragments; null of a profile merged away';
+	COMMENT ON COLUMN cdp.profile.computed IS 'Its computed traits, as of the last cdp.process(); all traits are what both merge to';
 	COMMENT ON COLUMN cdp.profile.consents IS 'The fold of the fragments; null of a profile merged away';
 
 	CREATE OR REPLACE VIEW cdp.profiles AS
-		SELECT profile_id, entity, coalesce(cdp.to_jsonb(traits), '{}') AS traits, first_seen_at, last_seen_at, event_count
+		SELECT profile_id, entity, coalesce(cdp.to_jsonb(coalesce(cdp.merge(traits, computed), traits, computed)), '{}') AS traits,
+			first_seen_at, last_seen_at, event_count
 		FROM cdp.profile WHERE merged_into IS NULL;
 	COMMENT ON VIEW cdp.profiles IS 'Everyone: a row for each live profile';
 	PERFORM cdp.record_version('profile', 1);

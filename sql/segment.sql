@@ -43,6 +43,42 @@ CREATE FUNCTION cdp.evaluate_predicate(
 AS 'MODULE_PATHNAME', 'cdp_evaluate_predicate' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION cdp.evaluate_predicate(cdp.predicate, jsonb, timestamptz) IS 'Whether a predicate holds at an instant for a person written as JSON {"traits": {..}, "consents": [..], "events": [{"t": .., "name": ..}]}, and next_change: the earliest instant at which that can differ if nothing arrives, infinity if it never will. Reads no table. Error 22023 for a malformed person';
 
+-- computed traits, of any timeline
+
+CREATE FUNCTION cdp.read_computation(definition text, OUT canonical text, OUT event text, OUT property text) RETURNS record
+AS 'MODULE_PATHNAME', 'cdp_read_computation' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION cdp.read_computation(text) IS 'What a computed trait is computed from: canonical text, such as sum(''Order Completed''.revenue) within 90 days, the event, and the property of it, null where it is the event itself. Error 42601 names what was expected and shows the place, also 22023, 22007 and 54000';
+
+CREATE FUNCTION cdp.compute(
+	definition text, timeline cdp.timeline, at timestamptz, OUT value jsonb, OUT changes_at timestamptz
+) RETURNS record
+AS 'MODULE_PATHNAME', 'cdp_compute_timeline' LANGUAGE C IMMUTABLE PARALLEL SAFE;
+COMMENT ON FUNCTION cdp.compute(text, cdp.timeline, timestamptz) IS 'What a computed trait is at an instant, of the events of a timeline (null: of none): value, null where there is none, and changes_at, the exact instant at which it becomes another if nothing arrives, infinity if it stays. Null when definition or instant are. Reads no table. Errors as of cdp.read_computation(), 22023 for an instant that is not finite';
+
+CREATE FUNCTION cdp.declare_computation(definition text) RETURNS text
+LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	read record;
+BEGIN
+	SELECT * INTO read FROM cdp.read_computation(definition);
+	IF read.property IS NOT NULL AND NOT EXISTS (
+		SELECT FROM cdp.property p WHERE p.name = read.property AND (p.event IS NULL OR p.event = read.event)) THEN
+		PERFORM cdp.create_property(read.property, read.event);
+	END IF;
+	RETURN read.canonical;
+END
+$$;
+COMMENT ON FUNCTION cdp.declare_computation(text) IS 'Part of cdp.create_trait(): the canonical text of what a trait is computed from; timelines carry the property along from now on. Errors as of cdp.read_computation() and cdp.create_property()';
+
+CREATE FUNCTION cdp.hold_segments() RETURNS void
+AS 'MODULE_PATHNAME', 'cdp_hold_segments' LANGUAGE C VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp SET jit = off;
+COMMENT ON FUNCTION cdp.hold_segments() IS 'Part of cdp.create_trait() and cdp.drop_trait(), before a computed trait changes: nobody else evaluates people until the end of the transaction, and timers that are overdue have gone off. Errors 25000, 42501';
+CREATE FUNCTION cdp.compute_everybody() RETURNS void
+AS 'MODULE_PATHNAME', 'cdp_compute_everybody' LANGUAGE C VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp SET jit = off;
+COMMENT ON FUNCTION cdp.compute_everybody() IS 'Part of cdp.create_trait() and cdp.drop_trait(), after it: compute the traits of every person that are computed, and evaluate all segments';
+
 -- operators, in pg_catalog so that they are found under any search_path
 
 CREATE FUNCTION cdp.predicate_eq(cdp.predicate, cdp.predicate) RETURNS boolean
@@ -194,6 +230,16 @@ BEGIN
 	CREATE OR REPLACE VIEW cdp.members AS
 		SELECT segment, profile_id, since FROM cdp.membership;
 	COMMENT ON VIEW cdp.members IS 'Who is in which segment since when, as of the last cdp.process(), which lets overdue timers go off; cdp.matches() is exact at any instant';
+
+	CREATE OR REPLACE VIEW cdp.derived_computed AS
+		SELECT p.profile_id, coalesce(jsonb_object_agg(t.name, c.value) FILTER (WHERE c.value IS NOT NULL), '{}') AS traits
+		FROM cdp.profile p
+		CROSS JOIN LATERAL (SELECT cdp.timeline_of(p.profile_id) AS events OFFSET 0) e
+		LEFT JOIN cdp.trait t ON t.computed IS NOT NULL
+		LEFT JOIN LATERAL cdp.compute(t.computed, e.events, cdp.clock_now()) c ON true
+		WHERE p.merged_into IS NULL AND p.entity = 'person'
+		GROUP BY p.profile_id;
+	COMMENT ON VIEW cdp.derived_computed IS 'What the computed traits of each person are now, derived from its timeline; restrict profile_id';
 	PERFORM cdp.record_version('segment', 1);
 END
 $$;

@@ -20,7 +20,7 @@ CDP_QUERY(append_moves,
 		  "timestamptz,int8[],int8[],bool[]");
 CDP_QUERY(append_profiles,
 		  "INSERT INTO cdp.change (at, kind, profile_id, data) SELECT $1, 'profile_changed', p.profile_id, "
-		  "jsonb_build_object('entity', p.entity, 'traits', coalesce(cdp.to_jsonb(p.traits), '{}'), "
+		  "jsonb_build_object('entity', p.entity, 'traits', coalesce(cdp.to_jsonb(coalesce(cdp.merge(p.traits, p.computed), p.traits, p.computed)), '{}'), "
 		  "'consents', coalesce(cdp.to_jsonb(p.consents), '{}'), 'identifiers', (SELECT "
 		  "jsonb_agg(i.namespace || ':' || i.value ORDER BY i.namespace, i.value) FROM cdp.identity i "
 		  "WHERE i.profile_id = p.profile_id)) "

@@ -31,10 +31,11 @@ typedef enum CdpStampedRule
 	CDP_STAMPED_LOWEST = 6,
 	CDP_STAMPED_MOST_FREQUENT = 7,
 	CDP_STAMPED_SUM = 8,
-	CDP_STAMPED_UNION = 9
+	CDP_STAMPED_UNION = 9,
+	CDP_STAMPED_COMPUTED = 10 /* not said at all; before all others but what is locked */
 } CdpStampedRule;
 
-#define CDP_STAMPED_RULES 10
+#define CDP_STAMPED_RULES 11
 #define CDP_STAMPED_MAX_CANDIDATES 1000		 /* values that most_frequent and union keep */
 #define CDP_STAMPED_MAX_CANDIDATE_BYTES 1024 /* each, as jsonb */
 #define CDP_STAMPED_MAX_DIGITS 40			 /* of a number to be added, before and after the point */

@@ -51,7 +51,8 @@ static const Rule rules[CDP_STAMPED_RULES] = {
 	[CDP_STAMPED_LOWEST] = {"lowest", {SMALLER, LATER, RANK, BYTES}},
 	[CDP_STAMPED_MOST_FREQUENT] = {"most_frequent"},
 	[CDP_STAMPED_SUM] = {"sum"},
-	[CDP_STAMPED_UNION] = {"union"}};
+	[CDP_STAMPED_UNION] = {"union"},
+	[CDP_STAMPED_COMPUTED] = {"computed", {LATER, RANK, BYTES}}};
 
 /* One of the values that most_frequent and union keep; it points into the entry it was read from. */
 typedef struct Candidate

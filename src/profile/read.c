@@ -17,7 +17,7 @@ PG_FUNCTION_INFO_V1(cdp_profile_by_id);
 #define OF_PROFILE "profile_id OPERATOR(pg_catalog.=) $1"
 
 static CdpLookupKind profile_row = CDP_LOOKUP("profile", "profile_pkey", 1, false,
-											  "entity, traits, consents, first_seen_at, last_seen_at, event_count",
+											  "entity, traits, consents, first_seen_at, last_seen_at, event_count, computed",
 											  OF_PROFILE, "profile_id", "int8");
 static CdpLookupKind identities_of_profile = CDP_LOOKUP("identity", "identity_profile_id_idx", 1, false,
 														"namespace, value, identifier_id", OF_PROFILE, "identifier_id", "int8");
@@ -113,13 +113,26 @@ write_map(StringInfo out, const CdpStamped *map)
 	return cdp_jsonb_end(&empty);
 }
 
-static JEntry
-write_map_of(StringInfo out, CdpLookup *row, int column)
+/* A stamped map of the row; NULL: nothing said. */
+static CdpStamped *
+read_map(CdpLookup *row, int column)
 {
 	bool isnull;
 	Datum map = cdp_lookup_value(row, column, &isnull);
 
-	return write_map(out, isnull ? NULL : DatumGetStampedP(map));
+	return isnull ? NULL : DatumGetStampedP(map);
+}
+
+/* Traits, those said and those computed. */
+static CdpStamped *
+read_traits(CdpLookup *row)
+{
+	CdpStamped *said = read_map(row, 1);
+	CdpStamped *computed = read_map(row, 6);
+
+	if (said == NULL || computed == NULL)
+		return said == NULL ? computed : said;
+	return cdp_stamped_merge(said, computed, cdp_stamped_tie_bytes);
 }
 
 static CdpJsonbWriter
@@ -279,15 +292,14 @@ read_account(Account *account)
 	Datum key[1] = {Int64GetDatum(account->profile_id)};
 	CdpLookup row;
 	bool is_found;
-	bool isnull;
 
 	cdp_lookup_begin(&row, &profile_row, key);
 	is_found = cdp_lookup_next(&row);
 	if (is_found)
 	{
-		Datum traits = cdp_lookup_value(&row, 1, &isnull);
+		CdpStamped *traits = read_traits(&row);
 
-		account->traits = isnull ? NULL : (CdpStamped *) PG_DETOAST_DATUM_COPY(traits);
+		account->traits = traits == NULL ? NULL : (CdpStamped *) PG_DETOAST_DATUM_COPY(PointerGetDatum(traits));
 	}
 	cdp_lookup_end(&row);
 	return is_found;
@@ -368,9 +380,9 @@ write_document(CdpLookup *row, int64 profile_id)
 	cdp_jsonb_begin_document(&out, 1000);
 	object = begin_object(&out, members, lengthof(members));
 	cdp_jsonb_add(&object, cdp_jsonb_write_string(&out, VARDATA_ANY(entity), VARSIZE_ANY_EXHDR(entity)));
-	cdp_jsonb_add(&object, write_map_of(&out, row, 1));
+	cdp_jsonb_add(&object, write_map(&out, read_traits(row)));
 	cdp_jsonb_add(&object, write_accounts(&out, entity, &identities));
-	cdp_jsonb_add(&object, write_map_of(&out, row, 2));
+	cdp_jsonb_add(&object, write_map(&out, read_map(row, 2)));
 	cdp_jsonb_add(&object, write_segments(&out, profile_id));
 	cdp_jsonb_add(&object, write_number(&out, profile_id));
 	cdp_jsonb_add(&object, write_number(&out, DatumGetInt64(cdp_lookup_value(row, 5, &isnull))));

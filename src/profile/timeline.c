@@ -42,8 +42,8 @@ PG_FUNCTION_INFO_V1(cdp_timeline_funnel_depth);
 
 /* --- reading and packing ------------------------------------------------------------------- */
 
-static void
-raise_malformed(void)
+void
+cdp_timeline_raise_malformed(void)
 {
 	ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED), errmsg("invalid data in a value of type cdp.timeline"),
 					errhint("It was not written by this version of cdp, or the storage is damaged.")));
@@ -53,7 +53,7 @@ static void
 open_reader(CdpTimelineReader *reader, const struct varlena *timeline)
 {
 	if (!cdp_timeline_open(reader, VARDATA_ANY(timeline), VARSIZE_ANY_EXHDR(timeline)))
-		raise_malformed();
+		cdp_timeline_raise_malformed();
 }
 
 /* To be called when the reader came to its end. */
@@ -61,7 +61,7 @@ static void
 close_reader(const CdpTimelineReader *reader)
 {
 	if (reader->is_malformed)
-		raise_malformed();
+		cdp_timeline_raise_malformed();
 }
 
 /* Add the events of since <= t < until. */
@@ -72,7 +72,7 @@ add_part(CdpTimelineBuilder *builder, const struct varlena *timeline, TimestampT
 
 	open_reader(&reader, timeline);
 	if (!cdp_timeline_add_all(builder, &reader, since, until))
-		raise_malformed();
+		cdp_timeline_raise_malformed();
 }
 
 static void

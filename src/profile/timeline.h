@@ -131,6 +131,9 @@ extern int cdp_timeline_next_many(CdpTimelineReader *reader, TimestampTz *at, ui
 /* The number of a word in a reader's dictionary, which is in bytewise order; -1 when it is not there. */
 extern int64 cdp_timeline_find_word(const CdpTimelineReader *reader, const char *text, uint32 length);
 
+/* The error of a value that is malformed. */
+extern void cdp_timeline_raise_malformed(void);
+
 /* --- building ---------------------------------------------------------------------------- */
 
 /* Texts, or any bytes, to dense numbers. */

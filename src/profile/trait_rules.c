@@ -320,7 +320,9 @@ judge(const TraitRule *rule, CdpStampedEntry *entry, const char **objection)
 {
 	Outcome outcome;
 
-	*objection = NULL;
+	*objection = rule->rule == CDP_STAMPED_COMPUTED ? "the trait is computed" : NULL;
+	if (*objection != NULL)
+		return REFUSED;
 	entry->rule = rule->rule;
 	if (rule->rule == CDP_STAMPED_UNION && JB_ROOT_IS_ARRAY(entry->value) && !JB_ROOT_IS_SCALAR(entry->value))
 		return judge_list(rule, entry, objection);

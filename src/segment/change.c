@@ -2,7 +2,7 @@
  * change.c
  *		Who enters and who leaves: noted person by person, written a chunk at a time.
  *
- * Nothing is written for a person who stays.  A membership that was left and entered
+ * Nothing is written for a person who stays as it is.  A membership that was left and entered
  * again within a chunk is written as it ends; the log has every change.
  */
 #include "postgres.h"
@@ -50,6 +50,9 @@ cdp_change_begin(CdpWork *work)
 	work->due_profile = cdp_column(INT8OID, 0);
 	work->due_at = cdp_column(TIMESTAMPTZOID, 0);
 	work->idle_profile = cdp_column(INT8OID, 0);
+	work->computed_profile = cdp_column(INT8OID, 0);
+	work->computed_map = cdp_column(cdp_type_oid("traits"), 0);
+	work->changed_profile = cdp_column(INT8OID, 0);
 }
 
 /* Note that a person enters or leaves a segment */
@@ -119,6 +122,21 @@ compare_changes(const void *a, const void *b)
 	return x->order - y->order;
 }
 
+/* Add the people whose computed traits changed to those whom the batch changed */
+static void
+deliver_profiles(CdpWork *work, CdpBatch *batch)
+{
+	int n = work->changed_profile->n;
+	int64 *changed = palloc_extended(sizeof(int64) * ((Size) batch->n_changed_profiles + n), MCXT_ALLOC_HUGE);
+
+	if (batch->n_changed_profiles > 0)
+		memcpy(changed, batch->changed_profiles, sizeof(int64) * batch->n_changed_profiles);
+	for (int i = 0; i < n; i++)
+		changed[batch->n_changed_profiles + i] = DatumGetInt64(work->changed_profile->values[i]);
+	batch->changed_profiles = changed;
+	batch->n_changed_profiles = cdp_sort_distinct(changed, batch->n_changed_profiles + n);
+}
+
 /* Hand the changes on: to the batch's later stages, or to who listens outside of it */
 static void
 deliver_changes(CdpWork *work)
@@ -128,6 +146,14 @@ deliver_changes(CdpWork *work)
 	MemoryContext caller = MemoryContextSwitchTo(batch->context);
 	Size size = (batch->n_transitions + work->n_changes) * sizeof(CdpBatchTransition);
 	int64 entered = 0;
+
+	if (work->n_changes + work->changed_profile->n == 0)
+	{
+		MemoryContextSwitchTo(caller);
+		return;
+	}
+	if (work->changed_profile->n > 0)
+		deliver_profiles(work, batch);
 
 	batch->transitions = batch->transitions == NULL ? palloc_extended(size, MCXT_ALLOC_HUGE)
 													: repalloc_huge(batch->transitions, size);
@@ -149,7 +175,7 @@ deliver_changes(CdpWork *work)
 	MemoryContextSwitchTo(work->chunk);
 }
 
-/* Write the log of changes in the order of time, and hand them on */
+/* Write the log of changes in the order of time */
 static void
 write_log(CdpWork *work)
 {
@@ -181,7 +207,6 @@ write_log(CdpWork *work)
 	arguments[3] = cdp_column_array(at);
 	arguments[4] = cdp_column_array(cause);
 	cdp_run(&insert_changes, arguments, NULL);
-	deliver_changes(work);
 }
 
 /* Write what came out of a chunk, each table in one statement */
@@ -203,7 +228,9 @@ cdp_change_write(CdpWork *work)
 		arguments[2] = cdp_column_array(work->join_since);
 		cdp_run(&insert_memberships, arguments, NULL);
 	}
+	cdp_computed_write(work);
 	write_log(work);
+	deliver_changes(work);
 	if (work->due_profile->n > 0)
 	{
 		arguments[0] = cdp_column_array(work->due_profile);

@@ -1,6 +1,7 @@
 /*
  * definition.c
- *		Segments made, replaced and dropped; everybody is brought up to date at once.
+ *		Segments made, replaced and dropped, and computed traits after they were;
+ *		everybody is brought up to date at once.
  *
  * Who changes a definition holds EXCLUSIVE on cdp.segment, so that it meets every
  * person either before or after the messages of another session; timers that are
@@ -15,6 +16,8 @@
 
 PG_FUNCTION_INFO_V1(cdp_create_segment);
 PG_FUNCTION_INFO_V1(cdp_drop_segment);
+PG_FUNCTION_INFO_V1(cdp_hold_segments);
+PG_FUNCTION_INFO_V1(cdp_compute_everybody);
 
 CDP_QUERY(read_everybody,
 		  "SELECT p.profile_id FROM cdp.profile p WHERE p.merged_into IS NULL AND p.entity = 'person' ORDER "
@@ -87,7 +90,7 @@ fetch_people(Portal people, int64 *ids)
 	return n;
 }
 
-/* Evaluate every person against one segment */
+/* Evaluate every person against one segment; NULL: all of them, and compute traits, even if there are none left */
 static void
 evaluate_everybody(const char *name, TimestampTz now)
 {
@@ -99,6 +102,7 @@ evaluate_everybody(const char *name, TimestampTz now)
 
 	cdp_work_begin(&work, NULL, now, "definition");
 	cdp_work_load(&work, name);
+	work.computes = name == NULL;
 	ids = MemoryContextAlloc(work.context, CDP_SEGMENT_CHUNK * sizeof(int64));
 	people = cdp_open(&read_everybody, NULL);
 	while ((n = fetch_people(people, ids)) > 0)
@@ -194,4 +198,31 @@ cdp_drop_segment(PG_FUNCTION_ARGS)
 	cdp_run(&delete_segment, &argument, NULL);
 	SPI_finish();
 	PG_RETURN_INT64(left);
+}
+
+/* cdp.hold_segments(): before the definition of a computed trait changes */
+Datum
+cdp_hold_segments(PG_FUNCTION_ARGS)
+{
+	int64 entered;
+	int64 exited;
+
+	cdp_require_init();
+	SPI_connect();
+	cdp_work_lock(ExclusiveLock);
+	cdp_timer_sweep_all(cdp_now(), &entered, &exited);
+	SPI_finish();
+	PG_RETURN_VOID();
+}
+
+/* cdp.compute_everybody(): after it has */
+Datum
+cdp_compute_everybody(PG_FUNCTION_ARGS)
+{
+	cdp_require_init();
+	SPI_connect();
+	cdp_work_lock(ExclusiveLock);
+	evaluate_everybody(NULL, cdp_now());
+	SPI_finish();
+	PG_RETURN_VOID();
 }

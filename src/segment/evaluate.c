@@ -12,13 +12,11 @@
 #include "postgres.h"
 
 #include "catalog/pg_collation.h"
-#include "common/int.h"
 #include "regex/regex.h"
 #include "segment/predicate.h"
+#include "segment/window.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
-
-#define NEVER DT_NOEND
 
 /* --- Traits --- */
 
@@ -201,15 +199,6 @@ is_like(const CdpPredicate *predicate, CdpOperator op, const Value *value, const
 				  VARDATA(pattern), length) == 0;
 }
 
-/* Add to an instant; what leaves the range of timestamps never comes */
-static inline TimestampTz
-later(TimestampTz at, int64 microseconds)
-{
-	TimestampTz result;
-
-	return pg_add_s64_overflow(at, microseconds, &result) ? NEVER : result;
-}
-
 /* Test a date trait against the clock: within last (now - far, now], within next (now, now + far] */
 static bool
 is_near(const CdpProgramNode *leaf, const Value *value, TimestampTz now, TimestampTz *next_change)
@@ -272,43 +261,15 @@ trait_holds(const CdpPredicate *predicate, const CdpProgramNode *leaf, const Cdp
 
 /* --- Counts --- */
 
-/* Where the events that count stand in the array, and how the window moves over them */
-typedef struct Span
-{
-	const TimestampTz *times;
-	int first; /* of those that count now */
-	int last;  /* after them; those up to 'limit' enter later */
-	int limit;
-	int64 delay;  /* an event counts from so much after its time */
-	int64 expiry; /* and until so much after it; < 0: for ever */
-} Span;
-
-/* Count the instants that are not later than one */
-static int
-count_until(const TimestampTz *times, int n, TimestampTz at)
-{
-	int low = 0;
-
-	while (low < n)
-	{
-		int middle = low + (n - low) / 2;
-
-		if (times[middle] <= at)
-			low = middle + 1;
-		else
-			n = middle;
-	}
-	return low;
-}
-
 /* Find the events of a leaf and its window's place on them */
-static Span
+static CdpSpan
 find_span(const CdpPredicate *predicate, const CdpProgramNode *leaf, const CdpSubject *subject,
 		  TimestampTz now)
 {
 	int low = 0;
 	int high = subject->n_events;
-	Span span = {.expiry = -1};
+	const TimestampTz *times = NULL;
+	int n = 0;
 
 	while (low < high)
 	{
@@ -319,8 +280,8 @@ find_span(const CdpPredicate *predicate, const CdpProgramNode *leaf, const CdpSu
 
 		if (order == 0)
 		{
-			span.times = events->times;
-			span.limit = events->n_times;
+			times = events->times;
+			n = events->n_times;
 			break;
 		}
 		if (order < 0)
@@ -328,21 +289,7 @@ find_span(const CdpPredicate *predicate, const CdpProgramNode *leaf, const CdpSu
 		else
 			high = middle;
 	}
-	if (leaf->window == CDP_ROLLING)
-	{
-		span.delay = leaf->near;
-		span.expiry = leaf->far;
-		span.first = count_until(span.times, span.limit, now - leaf->far);
-	}
-	else if (leaf->window == CDP_ABSOLUTE)
-	{
-		if (leaf->far != DT_NOEND)
-			span.limit = count_until(span.times, span.limit, leaf->far - 1);
-		if (leaf->near != DT_NOBEGIN)
-			span.first = count_until(span.times, span.limit, leaf->near - 1);
-	}
-	span.last = Max(span.first, count_until(span.times, span.limit, now - span.delay));
-	return span;
+	return cdp_span(leaf->window, leaf->near, leaf->far, times, n, now);
 }
 
 /* Say whether a count is accepted, and give the next smaller one of which the opposite is true (-1: none) */
@@ -373,33 +320,21 @@ accepts(const CdpInterval *intervals, int n, int64 count, int64 *opposite)
 
 /* Find the instant at which a count's truth changes as events enter and leave the window */
 static TimestampTz
-next_flip(Span span, const CdpInterval *intervals, int n, bool holds, int64 opposite)
+next_flip(CdpSpan span, const CdpInterval *intervals, int n, bool holds, int64 opposite)
 {
 	for (;;)
 	{
 		TimestampTz at;
 
-		if (span.last < span.limit)
-		{
-			at = later(span.times[span.last], span.delay);
-			if (span.expiry >= 0 && span.first < span.last)
-				at = Min(at, later(span.times[span.first], span.expiry));
-		}
-		else
+		if (span.last == span.limit)
 		{
 			/* events can only leave: go straight to the one that makes the difference */
 			if (span.expiry < 0 || opposite < 0)
 				return NEVER;
 			span.first = span.last - (int) opposite - 1;
-			at = later(span.times[span.first], span.expiry);
 		}
-		if (at == NEVER)
-			return NEVER;
-		while (span.last < span.limit && later(span.times[span.last], span.delay) <= at)
-			span.last++;
-		while (span.expiry >= 0 && span.first < span.last && later(span.times[span.first], span.expiry) <= at)
-			span.first++;
-		if (accepts(intervals, n, span.last - span.first, &opposite) != holds)
+		at = cdp_span_step(&span);
+		if (at == NEVER || accepts(intervals, n, span.last - span.first, &opposite) != holds)
 			return at;
 	}
 }
@@ -410,7 +345,7 @@ count_holds(const CdpPredicate *predicate, const CdpProgramNode *leaf, const Cdp
 			TimestampTz now, TimestampTz *next_change)
 {
 	const CdpInterval *intervals = (const CdpInterval *) ((const char *) predicate + leaf->values);
-	Span span = find_span(predicate, leaf, subject, now);
+	CdpSpan span = find_span(predicate, leaf, subject, now);
 	int64 opposite;
 	bool holds = accepts(intervals, leaf->n_values, span.last - span.first, &opposite);
 
@@ -470,6 +405,7 @@ node_holds(const CdpPredicate *predicate, int index, const CdpSubject *subject, 
 			return !node_holds(predicate, index + 1, subject, now, next_change);
 		case CDP_ALL:
 		case CDP_ANY:
+		case CDP_COMPUTED: /* is no condition */
 			break;
 	}
 	for (int child = index + 1; child < node->end; child = predicate->nodes[child].end)

@@ -3,8 +3,10 @@
  *		Who is in which segment: the stage of the pipeline.
  *
  * People are evaluated in chunks, in the order of their ids: read what the
- * predicates ask for in three statements (people.c), evaluate, compare with
- * cdp.membership, write the difference in five (change.c).
+ * predicates ask for in three statements (people.c) and what traits are computed from
+ * in one more (computed.c), evaluate, compare with cdp.membership and the profiles,
+ * write the difference in six (change.c).  Traits are computed in the same walk through
+ * time as predicates, which may ask for them: all change at their very instants.
  *
  * Locks: who evaluates people holds ROW SHARE on cdp.segment, who changes a
  * definition holds EXCLUSIVE.  So a definition meets every person either in the
@@ -75,6 +77,7 @@ cdp_work_note_needs(CdpWork *work)
 			if (leaf->kind == CDP_COUNT)
 				cdp_column_add_text(events, (const char *) predicate + leaf->name, leaf->name_length);
 			work->uses_consents |= leaf->kind == CDP_CONSENT;
+			work->uses_traits |= leaf->kind == CDP_TRAIT;
 		}
 	}
 	work->uses_events = events->n > 0;
@@ -94,6 +97,8 @@ cdp_work_load(CdpWork *work, const char *only)
 
 	MemoryContextSwitchTo(work->context);
 	work->is_partial = only != NULL;
+	work->computed = cdp_computed_traits();
+	work->computes = only == NULL && work->computed->n > 0;
 	work->n_segments = n;
 	work->segments = palloc0(Max(n, 1) * sizeof(CdpSegment));
 	for (uint64 i = 0; i < n; i++)
@@ -119,13 +124,16 @@ cdp_work_load(CdpWork *work, const char *only)
  * change. Returns the next such instant.
  */
 static TimestampTz
-evaluate_person(CdpWork *work, int64 profile_id, const CdpSubject *subject, TimestampTz at, const char *cause)
+evaluate_person(CdpWork *work, int64 profile_id, CdpSubject *subject, CdpPersonTraits *traits, TimestampTz at,
+				const char *cause)
 {
 	for (;;)
 	{
-		TimestampTz next = DT_NOEND;
+		TimestampTz next;
 
 		CHECK_FOR_INTERRUPTS();
+		subject->traits = cdp_computed_at(work, traits, at);
+		next = traits->next;
 		for (int i = 0; i < work->n_segments; i++)
 		{
 			TimestampTz change;
@@ -167,6 +175,7 @@ dismiss_person(CdpWork *work, int64 profile_id)
 		if (work->is_member[i])
 			cdp_change_note(work, profile_id, i, false, work->now, "merge");
 	}
+	cdp_computed_dismiss(work, profile_id);
 	return DT_NOEND;
 }
 
@@ -182,9 +191,14 @@ cdp_work_evaluate(CdpWork *work, const int64 *ids, const TimestampTz *due, int n
 	uint64 row = 0;
 	int event = 0;
 	int membership = 0;
+	int part = 0;
+	TimestampTz from = work->now;
 
+	for (int i = 0; i < n && due != NULL; i++)
+		from = Min(from, due[i]);
 	cdp_change_begin(work);
 	id_array = cdp_int64_array(ids, n);
+	cdp_computed_load(work, id_array, from);
 	cdp_people_load_events(work, id_array);
 	cdp_people_load_memberships(work, id_array);
 	n_rows = cdp_people_read(work, id_array);
@@ -195,14 +209,17 @@ cdp_work_evaluate(CdpWork *work, const int64 *ids, const TimestampTz *due, int n
 		begin_person(work, ids[i], &membership);
 		if (row < n_rows && cdp_result_int64(row, 1, 0) == ids[i])
 		{
+			CdpPersonTraits traits;
 			CdpSubject subject;
 
 			MemoryContextReset(work->person);
 			MemoryContextSwitchTo(work->person);
-			subject = cdp_people_subject(work, row++, ids[i], &event);
-			next = evaluate_person(work, ids[i], &subject, due == NULL ? work->now : due[i],
+			subject = cdp_people_subject(work, row, ids[i], &event);
+			traits = cdp_people_traits(work, row++, ids[i], &part);
+			next = evaluate_person(work, ids[i], &subject, &traits, due == NULL ? work->now : due[i],
 								   due == NULL ? work->cause : "time");
 			MemoryContextSwitchTo(work->chunk);
+			cdp_computed_note(work, ids[i], &traits);
 		}
 		else
 			next = dismiss_person(work, ids[i]);
@@ -222,7 +239,7 @@ cdp_segment_evaluate(CdpBatch *batch)
 	cdp_work_lock(RowShareLock);
 	cdp_work_begin(&work, batch, batch->now, "event");
 	cdp_work_load(&work, NULL);
-	if (work.n_segments > 0)
+	if (work.n_segments > 0 || work.computes)
 	{
 		for (int i = 0; i < batch->n_profiles; i += CDP_SEGMENT_CHUNK)
 			cdp_work_evaluate(&work, batch->profiles + i, NULL,

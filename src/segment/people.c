@@ -18,8 +18,8 @@ PG_FUNCTION_INFO_V1(cdp_matches);
 /* OFFSET 0 keeps the lookups by index, whatever size the tables had when the plans were made */
 CDP_QUERY(read_people,
 		  "SELECT p.profile_id, p.traits, CASE WHEN $2 THEN"
-		  " ARRAY (SELECT u.name FROM cdp.purpose u WHERE cdp.allows(p.consents, u.categories)) END"
-		  " FROM unnest($1) AS k (id) CROSS JOIN LATERAL (SELECT l.profile_id, l.traits, l.consents FROM "
+		  " ARRAY (SELECT u.name FROM cdp.purpose u WHERE cdp.allows(p.consents, u.categories)) END, p.computed"
+		  " FROM unnest($1) AS k (id) CROSS JOIN LATERAL (SELECT l.profile_id, l.traits, l.consents, l.computed FROM "
 		  "cdp.profile l"
 		  " WHERE l.profile_id = k.id AND l.merged_into IS NULL AND l.entity = 'person' OFFSET 0) p ORDER BY "
 		  "p.profile_id",
@@ -124,20 +124,17 @@ cdp_people_read(CdpWork *work, Datum ids)
 	return cdp_run(&read_people, arguments, NULL);
 }
 
-/* Make the subject of a row of them; its events are those of work->events from *event on */
+/* Make the subject of a row of them, but for its traits; its events are those of work->events from *event on */
 CdpSubject
 cdp_people_subject(CdpWork *work, uint64 row, int64 profile_id, int *event)
 {
 	CdpSubject subject = {0};
 	bool isnull;
-	Datum value = cdp_result_datum(row, 2, &isnull);
+	Datum value = cdp_result_datum(row, 3, &isnull);
 	CdpSubjectEvents *events;
 	Datum *purposes;
 	int from;
 
-	if (!isnull)
-		subject.traits = DatumGetStampedP(value);
-	value = cdp_result_datum(row, 3, &isnull);
 	if (!isnull)
 	{
 		const char **names;
@@ -161,16 +158,31 @@ cdp_people_subject(CdpWork *work, uint64 row, int64 profile_id, int *event)
 	return subject;
 }
 
+/* Begin with the traits of a row of them; its parts are those of work->parts from *part on */
+CdpPersonTraits
+cdp_people_traits(CdpWork *work, uint64 row, int64 profile_id, int *part)
+{
+	bool nothing_said;
+	bool nothing_stored;
+	Datum said = cdp_result_datum(row, 2, &nothing_said);
+	Datum stored = cdp_result_datum(row, 4, &nothing_stored);
+
+	return cdp_computed_begin(work, profile_id, nothing_said ? NULL : DatumGetStampedP(said),
+							  nothing_stored ? NULL : DatumGetStampedP(stored), part);
+}
+
 /* Say whether a predicate holds for a profile, from what the timelines and the profile say now */
 Datum
 cdp_matches(PG_FUNCTION_ARGS)
 {
 	TimestampTz at = PG_ARGISNULL(2) ? cdp_now() : PG_GETARG_TIMESTAMPTZ(2);
 	CdpSegment segment = {.name = ""};
+	CdpPersonTraits traits;
 	CdpSubject subject;
 	CdpWork work;
 	int64 profile_id;
 	int event = 0;
+	int part = 0;
 	bool holds;
 	Datum ids;
 
@@ -194,10 +206,15 @@ cdp_matches(PG_FUNCTION_ARGS)
 	cdp_done();
 	ids = cdp_int64_array(&profile_id, 1);
 	cdp_people_load_events(&work, ids);
+	work.computed = cdp_computed_traits();
+	work.computes = work.uses_traits && work.computed->n > 0;
+	cdp_computed_load(&work, ids, at);
 	if (cdp_people_read(&work, ids) == 0)
 		ereport(ERROR, (errcode(ERRCODE_NO_DATA_FOUND), errmsg("profile is not of a person"),
 						errhint("Segments are of people.")));
 	subject = cdp_people_subject(&work, 0, profile_id, &event);
+	traits = cdp_people_traits(&work, 0, profile_id, &part);
+	subject.traits = cdp_computed_at(&work, &traits, at);
 	holds = cdp_predicate_evaluate(segment.predicate, &subject, at, NULL);
 	SPI_finish();
 	PG_RETURN_BOOL(holds);

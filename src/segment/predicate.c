@@ -65,8 +65,8 @@ show_place(const char *text, int length, int position)
 }
 
 /* Report the error of a parse: softly where the caller wants that and PostgreSQL can */
-static void
-report_error(const CdpPredicateError *error, const char *text, int length, Node *escontext)
+void
+cdp_predicate_report(const CdpPredicateError *error, const char *text, int length, Node *escontext)
 {
 #if PG_VERSION_NUM >= 160000
 	errsave(
@@ -105,7 +105,7 @@ parse(const char *text, int length, CdpPredicateError *error)
 static CdpPredicate *
 make_predicate(const char *text, int length, Node *escontext)
 {
-	CdpPredicateError error = {0};
+	CdpPredicateError error = {.subject = "predicate"};
 	CdpNode *tree = parse(text, length, &error);
 	char *canonical;
 	int canonical_length;
@@ -117,7 +117,7 @@ make_predicate(const char *text, int length, Node *escontext)
 			return cdp_predicate_compile(tree, canonical, canonical_length);
 		fail_length(&error);
 	}
-	report_error(&error, text, length, escontext);
+	cdp_predicate_report(&error, text, length, escontext);
 	return NULL;
 }
 
@@ -137,12 +137,12 @@ cdp_predicate_from_datum(Datum datum)
 static CdpNode *
 tree_of(const CdpPredicate *predicate)
 {
-	CdpPredicateError error = {0};
+	CdpPredicateError error = {.subject = "predicate"};
 	char *text = pnstrdup((const char *) predicate + predicate->text, predicate->text_length);
 	CdpNode *tree = parse(text, predicate->text_length, &error);
 
 	if (tree == NULL)
-		report_error(&error, text, predicate->text_length, NULL);
+		cdp_predicate_report(&error, text, predicate->text_length, NULL);
 	return tree;
 }
 

@@ -29,7 +29,8 @@ typedef enum CdpNodeKind
 	CDP_NOT,
 	CDP_TRAIT,
 	CDP_COUNT,
-	CDP_CONSENT
+	CDP_CONSENT,
+	CDP_COMPUTED /* no condition: a computed trait */
 } CdpNodeKind;
 
 /* Frozen: they stand in stored programs. The first six are the comparisons. */
@@ -54,6 +55,22 @@ typedef enum CdpOperator
 	CDP_WITHIN_NEXT
 } CdpOperator;
 #define CDP_N_OPERATORS (CDP_WITHIN_NEXT + 1)
+
+/* What can be computed of an event or of a property of it */
+typedef enum CdpAggregate
+{
+	CDP_COUNT_OF,
+	CDP_SUM_OF,
+	CDP_AVG_OF,
+	CDP_MIN_OF,
+	CDP_MAX_OF,
+	CDP_MOST_FREQUENT_OF,
+	CDP_FIRST_OF,
+	CDP_LAST_OF,
+	CDP_UNIQUE_LIST_OF,
+	CDP_UNIQUE_COUNT_OF
+} CdpAggregate;
+#define CDP_N_AGGREGATES (CDP_UNIQUE_COUNT_OF + 1)
 
 typedef enum CdpLiteralKind
 {
@@ -110,12 +127,15 @@ typedef struct CdpNode
 	List *values;		  /* of CdpLiteral */
 	CdpDuration duration; /* of within last, within next */
 	CdpWindow window;
+	CdpAggregate aggregate; /* of a computed trait, as is */
+	const char *property;	/* NULL: of the event itself */
 } CdpNode;
 
 /* --- parsing --- */
 
 typedef struct CdpPredicateError
 {
+	const char *subject; /* what is parsed, as messages call it: "predicate" */
 	int sqlstate; /* 0: none */
 	const char *message;
 	const char *hint;
@@ -128,6 +148,8 @@ typedef struct CdpPredicateParser
 	int length;
 	int token_start; /* of the token read last */
 	int token_end;
+	int start;			  /* the token that the scanner gives first; 0: it has */
+	bool wants_aggregate; /* the next word is one */
 	bool wants_name; /* the next word is a trait's name, even if it is a keyword */
 	int depth;
 	CdpNode *result;
@@ -136,6 +158,7 @@ typedef struct CdpPredicateParser
 
 /* predicate_parse.y, predicate_json.c: NULL after an error */
 extern CdpNode *cdp_predicate_parse_text(const char *text, int length, CdpPredicateError *error);
+extern CdpNode *cdp_computation_parse_text(const char *text, int length, CdpPredicateError *error);
 extern CdpNode *cdp_predicate_parse_json(const char *text, int length, CdpPredicateError *error);
 
 /* predicate_scan.l */
@@ -150,6 +173,8 @@ extern CdpNode *cdp_predicate_join(CdpNodeKind kind, CdpNode *left, CdpNode *rig
 extern CdpNode *cdp_predicate_negate(CdpNode *child, int position, CdpPredicateError *error);
 extern CdpNode *cdp_predicate_leaf(CdpNodeKind kind, const char *name, int position,
 								   CdpPredicateError *error);
+extern CdpNode *cdp_predicate_computation(CdpAggregate aggregate, const char *event, const char *property,
+										  int position, CdpPredicateError *error);
 extern bool cdp_predicate_test(CdpNode *leaf, CdpOperator op, List *values, int position,
 							   CdpPredicateError *error);
 extern bool cdp_predicate_moving(CdpNode *leaf, CdpOperator op, const CdpDuration *duration, int position,
@@ -163,6 +188,9 @@ extern bool cdp_predicate_rolling(const CdpDuration *far, const CdpDuration *nea
 extern bool cdp_predicate_absolute(const char *since, const char *until, int position, CdpWindow *window,
 								   CdpPredicateError *error);
 extern char *cdp_predicate_regex(const char *pattern); /* as PostgreSQL writes it */
+
+/* predicate.c: to the caller, softly where it wants that and PostgreSQL can */
+extern void cdp_predicate_report(const CdpPredicateError *error, const char *text, int length, Node *escontext);
 
 /* --- printing --- */
 
@@ -181,6 +209,7 @@ typedef struct CdpOperatorName
 
 /* predicate_text.c */
 extern const CdpOperatorName cdp_operator_names[CDP_N_OPERATORS];
+extern const char *const cdp_aggregate_names[CDP_N_AGGREGATES];
 extern char *cdp_predicate_print(const CdpNode *tree, CdpPrintForm form, int *length);
 extern void cdp_predicate_print_literal(StringInfo out, const CdpLiteral *literal, CdpPrintForm form);
 

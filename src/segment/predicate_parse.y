@@ -1,7 +1,8 @@
 %code top {
 /*
  * predicate_parse.y
- *		The grammar of the segment language (docs/segment.md has it as a table).
+ *		The grammar of the segment language (docs/segment.md has it as a table), which has two
+ *		sentences: a condition, and what a computed trait is.
  *
  * Groups and nots are counted as they open, so that no input can nest deeper than
  * later walks may recurse; everything else is left recursive and bounded by the
@@ -49,6 +50,7 @@ static bool enter(CdpPredicateParser *parser, int position);
 	struct { const char *text; int length; } number;
 	int literal;
 	CdpOperator op;
+	CdpAggregate aggregate;
 	CdpLiteral *value;
 	List *values;
 	CdpDuration duration;
@@ -57,18 +59,19 @@ static bool enter(CdpPredicateParser *parser, int position);
 	CdpNode *node;
 }
 
-%token END 0 "the end"
-%token <text> STRING "a string" NAME "the trait's name" UNIT "a unit of time"
+%token END 0 "the end" START_PREDICATE START_COMPUTATION /* the scanner gives one of these first */
+%token <text> STRING "a string" NAME "the trait's name" WORDS "a name" UNIT "a unit of time"
 %token <number> NUMBER "a number"
 %token <literal> BOOLEAN_P "a boolean"
+%token <aggregate> AGGREGATE "an aggregate (count sum avg min max most_frequent first last unique_list unique_count)"
 %token <op> COMPARISON "a comparison (= != < <= > >=)"
 %token WORD "a word"
 %token TRAIT "trait" DID "did" COUNT "count" CONSENTS "consents" TO "to" AND "and" OR "or" NOT "not" IN_P "in"
 %token BETWEEN "between" CONTAINS "contains" STARTS "starts" ENDS "ends" WITH "with" MATCHES "matches" IS "is" SET "set"
 %token WITHIN "within" LAST "last" NEXT "next" SINCE "since" UNTIL "until" FROM "from" AGO "ago" EVER "ever"
 
-%type <node> disjunction conjunction factor leaf trait
-%type <text> event
+%type <node> computation disjunction conjunction factor leaf trait
+%type <text> event name
 %type <test> numbers_test
 %type <value> literal number string
 %type <values> literals numbers
@@ -77,8 +80,27 @@ static bool enter(CdpPredicateParser *parser, int position);
 
 %%
 
-predicate:
-	disjunction						{ (void) yynerrs; parser->result = $1; } /* bison counts in vain: no warning */
+sentence:
+	START_PREDICATE disjunction		{ (void) yynerrs; parser->result = $2; } /* bison counts in vain: no warning */
+	| START_COMPUTATION computation	{ parser->result = $2; }
+	;
+
+computation:
+	AGGREGATE '(' name ')' window
+		{
+			CHECK($$ = cdp_predicate_computation($1, $3, NULL, @3, ERROR_AT));
+			$$->window = $5;
+		}
+	| AGGREGATE '(' name '.' name ')' window
+		{
+			CHECK($$ = cdp_predicate_computation($1, $3, $5, @3, ERROR_AT));
+			$$->window = $7;
+		}
+	;
+
+name:
+	STRING
+	| WORDS
 	;
 
 disjunction:
@@ -240,7 +262,7 @@ yyreport_syntax_error(const yypcontext_t *context, void *scanner, CdpPredicatePa
 		append_symbol(&message, yysymbol_name(expected[i]));
 	}
 	if (yypcontext_token(context) == YYSYMBOL_YYEOF)
-		appendStringInfoString(&message, " but the predicate ends");
+		appendStringInfo(&message, " but the %s ends", parser->error.subject);
 	else
 	{
 		appendStringInfo(&message, " but found \"%.*s\"",
@@ -249,7 +271,7 @@ yyreport_syntax_error(const yypcontext_t *context, void *scanner, CdpPredicatePa
 	if (length == 4 && pg_strncasecmp(parser->text + parser->token_start, "null", 4) == 0)
 		hint = "To ask whether a trait is there at all, write \"is set\" or \"is not set\".";
 	cdp_predicate_fail(&parser->error, *yypcontext_location(context), ERRCODE_SYNTAX_ERROR, hint,
-					   "syntax error in predicate: %s", message.data);
+					   "syntax error in %s: %s", parser->error.subject, message.data);
 	return 0;
 }
 
@@ -258,20 +280,35 @@ static void
 cdp_predicate_yyerror(int *location, void *scanner, CdpPredicateParser *parser, const char *message)
 {
 	if (parser->error.sqlstate == 0)
-		cdp_predicate_fail(&parser->error, *location, ERRCODE_STATEMENT_TOO_COMPLEX, NULL, "predicate is too complex");
+		cdp_predicate_fail(&parser->error, *location, ERRCODE_STATEMENT_TOO_COMPLEX, NULL, "%s is too complex",
+						   parser->error.subject);
 }
 
-/* Parse text into a tree; NULL after an error */
-CdpNode *
-cdp_predicate_parse_text(const char *text, int length, CdpPredicateError *error)
+/* Parse a sentence that begins with a token into a tree; NULL after an error */
+static CdpNode *
+parse_sentence(int start, const char *text, int length, CdpPredicateError *error)
 {
-	CdpPredicateParser parser = {.text = text, .length = length};
+	CdpPredicateParser parser = {.text = text, .length = length, .start = start, .error = *error};
 	void *scanner = cdp_predicate_scan_begin(&parser);
 	int failed = cdp_predicate_yyparse(scanner, &parser);
 
 	cdp_predicate_scan_end(scanner);
 	*error = parser.error;
 	if (failed && error->sqlstate == 0)
-		cdp_predicate_fail(error, -1, ERRCODE_SYNTAX_ERROR, NULL, "syntax error in predicate");
+		cdp_predicate_fail(error, -1, ERRCODE_SYNTAX_ERROR, NULL, "syntax error in %s", error->subject);
 	return failed ? NULL : parser.result;
+}
+
+/* Parse the text of a condition into a tree; NULL after an error */
+CdpNode *
+cdp_predicate_parse_text(const char *text, int length, CdpPredicateError *error)
+{
+	return parse_sentence(START_PREDICATE, text, length, error);
+}
+
+/* Parse the text of a computed trait into a tree of one node; NULL after an error */
+CdpNode *
+cdp_computation_parse_text(const char *text, int length, CdpPredicateError *error)
+{
+	return parse_sentence(START_COMPUTATION, text, length, error);
 }

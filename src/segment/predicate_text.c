@@ -32,6 +32,20 @@ const CdpOperatorName cdp_operator_names[CDP_N_OPERATORS] = {
 	[CDP_WITHIN_NEXT] = {"within next", "within_next"},
 };
 
+/* How each CdpAggregate is called */
+const char *const cdp_aggregate_names[CDP_N_AGGREGATES] = {
+	[CDP_COUNT_OF] = "count",
+	[CDP_SUM_OF] = "sum",
+	[CDP_AVG_OF] = "avg",
+	[CDP_MIN_OF] = "min",
+	[CDP_MAX_OF] = "max",
+	[CDP_MOST_FREQUENT_OF] = "most_frequent",
+	[CDP_FIRST_OF] = "first",
+	[CDP_LAST_OF] = "last",
+	[CDP_UNIQUE_LIST_OF] = "unique_list",
+	[CDP_UNIQUE_COUNT_OF] = "unique_count",
+};
+
 static void print_node(StringInfo out, const CdpNode *node, CdpPrintForm form);
 
 /* Append text between quotes, its own quotes doubled */
@@ -48,7 +62,7 @@ print_quoted(StringInfo out, const char *text, char quote)
 	appendStringInfoCharMacro(out, quote);
 }
 
-/* Append a trait's name, in double quotes unless it is a plain word */
+/* Append the name of a trait or property, in double quotes unless it is a plain word */
 static void
 print_name(StringInfo out, const char *name)
 {
@@ -196,6 +210,17 @@ print_node(StringInfo out, const CdpNode *node, CdpPrintForm form)
 		case CDP_CONSENT:
 			appendStringInfoString(out, "consents to ");
 			print_quoted(out, node->name, '\'');
+			break;
+		case CDP_COMPUTED:
+			appendStringInfo(out, "%s(", cdp_aggregate_names[node->aggregate]);
+			print_quoted(out, node->name, '\'');
+			if (node->property != NULL)
+			{
+				appendStringInfoCharMacro(out, '.');
+				print_name(out, node->property);
+			}
+			appendStringInfoCharMacro(out, ')');
+			print_window(out, &node->window, form);
 			break;
 	}
 }

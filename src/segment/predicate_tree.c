@@ -112,8 +112,8 @@ cdp_predicate_leaf(CdpNodeKind kind, const char *name, int position, CdpPredicat
 	if (name[0] == '\0')
 	{
 		cdp_predicate_fail(error, position, ERRCODE_SYNTAX_ERROR,
-						   "Write the name of a trait, an event or a purpose.",
-						   "syntax error in predicate: empty name");
+						   "Write the name of a trait, an event, a property or a purpose.",
+						   "syntax error in %s: empty name", error->subject);
 		return NULL;
 	}
 	node = palloc0(sizeof(CdpNode));
@@ -238,6 +238,28 @@ check_regex(const char *pattern, int position, CdpPredicateError *error)
 	return false;
 }
 
+/* Make what is computed of an event, or of a property of it (else NULL) */
+CdpNode *
+cdp_predicate_computation(CdpAggregate aggregate, const char *event, const char *property, int position,
+						  CdpPredicateError *error)
+{
+	CdpNode *node = cdp_predicate_leaf(CDP_COMPUTED, event, position, error);
+
+	if (node != NULL && property != NULL && property[0] == '\0')
+		node = cdp_predicate_leaf(CDP_COMPUTED, property, position, error);
+	if (node == NULL)
+		return NULL;
+	node->aggregate = aggregate;
+	node->property = property;
+	if (property != NULL || aggregate == CDP_COUNT_OF || aggregate == CDP_FIRST_OF || aggregate == CDP_LAST_OF)
+		return node;
+	cdp_predicate_fail(error, position, ERRCODE_SYNTAX_ERROR,
+					   "Name it after a dot, for example sum('Order Completed'.revenue).",
+					   "syntax error in %s: %s needs a property of the event", error->subject,
+					   cdp_aggregate_names[aggregate]);
+	return NULL;
+}
+
 /* Give a leaf its test; the constants must be of a kind that the test can use */
 bool
 cdp_predicate_test(CdpNode *leaf, CdpOperator op, List *values, int position, CdpPredicateError *error)
@@ -347,7 +369,7 @@ cdp_predicate_duration(const char *number, int number_length, const char *unit, 
 	if (microseconds == 0)
 		cdp_predicate_fail(error, position, ERRCODE_SYNTAX_ERROR,
 						   "Units are seconds, minutes, hours, days and weeks.",
-						   "syntax error in predicate: expected a unit of time");
+						   "syntax error in %s: expected a unit of time", error->subject);
 	else if (microseconds < 0)
 		cdp_predicate_fail(error, position, ERRCODE_INVALID_PARAMETER_VALUE,
 						   "Say days, for example \"30 days\" for a month or \"365 days\" for a year.",
@@ -356,7 +378,7 @@ cdp_predicate_duration(const char *number, int number_length, const char *unit, 
 		cdp_predicate_fail(error, position, ERRCODE_INVALID_PARAMETER_VALUE,
 						   "A duration is a number from 0 to 10,000 years and whole in microseconds, for "
 						   "example \"30 days\".",
-						   "duration in predicate is out of range");
+						   "duration in %s is out of range", error->subject);
 	else
 	{
 		text = psprintf("%.*s %.*s", number_length, number, unit_length, unit);
@@ -382,7 +404,7 @@ cdp_predicate_rolling(const CdpDuration *far, const CdpDuration *near, int posit
 		return true;
 	cdp_predicate_fail(error, position, ERRCODE_INVALID_PARAMETER_VALUE,
 					   "Write the longer duration first: between 60 days and 30 days ago.",
-					   "window in predicate is empty");
+					   "window in %s is empty", error->subject);
 	return false;
 }
 
@@ -395,7 +417,7 @@ read_instant(const char *text, CdpInstant *instant, int position, CdpPredicateEr
 		return true;
 	cdp_predicate_fail(error, position, ERRCODE_INVALID_DATETIME_FORMAT,
 					   "Write it as '2026-01-31' or '2026-01-31T09:00:00Z'; without a zone it is UTC.",
-					   "invalid instant in predicate");
+					   "invalid instant in %s", error->subject);
 	return false;
 }
 
@@ -412,6 +434,6 @@ cdp_predicate_absolute(const char *since, const char *until, int position, CdpWi
 	if (since == NULL || until == NULL || window->since.at < window->until.at)
 		return true;
 	cdp_predicate_fail(error, position, ERRCODE_INVALID_PARAMETER_VALUE, "Write the earlier instant first.",
-					   "window in predicate is empty");
+					   "window in %s is empty", error->subject);
 	return false;
 }

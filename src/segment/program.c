@@ -13,6 +13,7 @@
 #include "postgres.h"
 
 #include "segment/predicate.h"
+#include "segment/window.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
@@ -189,16 +190,7 @@ emit_count(Program *program, int index, const CdpNode *leaf)
 	node->values = offset;
 	node->n_values = n;
 	node->window = window->kind;
-	if (window->kind == CDP_ROLLING)
-	{
-		node->near = window->near.microseconds;
-		node->far = window->far.microseconds;
-	}
-	else if (window->kind == CDP_ABSOLUTE)
-	{
-		node->near = window->since.text == NULL ? DT_NOBEGIN : window->since.at;
-		node->far = window->until.text == NULL ? DT_NOEND : window->until.at;
-	}
+	cdp_window_bounds(window, &node->near, &node->far);
 }
 
 /* Append a condition and those inside it */

@@ -1,6 +1,7 @@
 /*
  * segment.h
- *		Who is in which segment: the predicate type, its evaluation, memberships.
+ *		Who is in which segment: the predicate type, its evaluation, memberships; and
+ *		what traits are computed, with the same windows and timers.
  *
  * cdp_predicate_evaluate() is pure: it reads the predicate and the subject it is
  * given, knows no table, and allocates nothing that outlives the call's memory
@@ -55,8 +56,8 @@ extern int cdp_compare_names(const char *a, int a_length, const char *b, int b_l
 extern void cdp_segment_evaluate(CdpBatch *batch);
 
 /*
- * Called with a batch that holds nothing but transitions, when people enter or leave outside of the
- * pipeline (create_segment, drop_segment, advance_to).  The pipeline sets it, so that those
+ * Called with a batch that holds nothing but transitions and changed profiles, when people enter or leave or
+ * their computed traits change outside of the pipeline (create_segment, create_trait, advance_to, ..).  The pipeline sets it, so that those
  * changes go out like all others; NULL: nobody listens.
  */
 typedef void (*CdpSegmentListener)(CdpBatch *batch);

@@ -16,7 +16,7 @@ SET cdp.clock = '2026-01-31T12:00:00Z';
 SELECT * FROM cdp.verify();
 
 -- all kinds of messages: shared devices, ties, late ones, groups, aliases, nobody, numbers, two sources, an envelope
-SELECT cdp.create_source('crm', 3), cdp.create_namespace('crm_id', 'contact', 25, 2, normalizer => 'lower', paths => '{identify:traits.crm}'), cdp.create_segment('golden', $$trait plan = 'gold'$$);
+SELECT cdp.create_source('crm', 3), cdp.create_namespace('crm_id', 'contact', 25, 2, normalizer => 'lower', paths => '{identify:traits.crm}'), cdp.create_segment('golden', $$trait plan = 'gold'$$), cdp.create_trait('did', computed => 'count(e)');
 CREATE TABLE stream AS SELECT n, jsonb_strip_nulls(jsonb_build_object('type', (ARRAY['track', 'identify', 'page', 'group', 'alias', 'identify'])[1 + r % 6], 'event', 'e', 'messageId', n::text, 'userId', CASE WHEN r / 6 % 3 > 0 OR r % 6 = 4 THEN 'u' || r / 18 % 12 END,
 	'anonymousId', CASE WHEN r / 216 % 4 > 0 THEN 'a' || r / 864 % 15 ELSE '0' END, 'groupId', CASE WHEN r % 6 = 3 THEN 'g' || r / 18 % 3 END, 'previousId', CASE WHEN r % 6 = 4 THEN 'a' || r / 18 % 15 END,
 	'timestamp', '2026-01-31T10:' || lpad((r / 7 % 60)::text, 2, '0') || ':00Z', 'traits', jsonb_build_object('email', CASE WHEN r / 5 % 3 = 0 THEN ' E' || r / 15 % 9 || '@X.org' END, 'plan', CASE r / 11 % 3 WHEN 0 THEN 'gold' WHEN 1 THEN 'lead' END, 'crm', CASE WHEN r / 13 % 4 = 0 THEN r / 52 % 7 END, 'n', r % 10),
@@ -61,6 +61,8 @@ INSERT INTO tampering (what, statement) VALUES
 	('a timeline too many', $$INSERT INTO cdp.timeline_part (anchor_id, identifier_id, month, part, events) SELECT anchor_id, identifier_id, month, 7, events FROM cdp.timeline_part LIMIT 1$$),
 	('a timeline''s month', $$UPDATE cdp.timeline_part SET month = month - 1$$),
 	('an event''s name', $$UPDATE cdp.event SET name = 'other' WHERE message_id = (SELECT min(message_id) FROM cdp.event WHERE name IS NOT NULL AND identifier_id > 0)$$),
+	('a computed trait', $$UPDATE cdp.profile SET computed = '{"did":{"at":"2026-01-31","rank":0,"rule":"computed","value":-1}}' WHERE profile_id = (SELECT min(profile_id) FROM cdp.profile WHERE computed IS NOT NULL)$$),
+	('a computed trait lost', $$UPDATE cdp.profile SET computed = NULL WHERE profile_id = (SELECT min(profile_id) FROM cdp.profile WHERE computed IS NOT NULL)$$),
 	('a link''s count', $$UPDATE cdp.link SET event_count = event_count + 1 WHERE (identifier_a, identifier_b) = (SELECT identifier_a, identifier_b FROM cdp.link ORDER BY 1, 2 LIMIT 1)$$),
 	('a link''s time', $$UPDATE cdp.link SET last_seen_at = last_seen_at + interval '1 second' WHERE (identifier_a, identifier_b) = (SELECT identifier_a, identifier_b FROM cdp.link ORDER BY 1, 2 LIMIT 1)$$),
 	('a link lost', $$DELETE FROM cdp.link WHERE (identifier_a, identifier_b) = (SELECT identifier_a, identifier_b FROM cdp.link WHERE status = 'redundant' ORDER BY 1, 2 LIMIT 1)$$),

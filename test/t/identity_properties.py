@@ -33,8 +33,11 @@ STATE = """
 SELECT cdp.create_trait('plan', 'most_frequent');
 SELECT cdp.create_trait('said', 'union');
 SELECT cdp.create_trait('spent', 'sum');
+SELECT cdp.create_trait('events', computed => 'count(identity)');
+SELECT cdp.create_trait('last_n', computed => 'last(identity.n)');
+SELECT cdp.create_trait('ns', computed => 'unique_list(identity.n) until ''2200-01-01''');
 SELECT cdp.create_segment('busy', $$count('identity') >= 2$$);
-SELECT cdp.create_segment('paying', $$trait plan = 'pro' and count('identity') >= 1$$);
+SELECT cdp.create_segment('paying', $$trait plan = 'pro' and trait events >= 1$$);
 SELECT cdp.create_property('n', 'identity');
 CREATE FUNCTION identity_test_state() RETURNS TABLE (population text, fact text) LANGUAGE sql AS $$
     WITH person AS (
@@ -42,7 +45,7 @@ CREATE FUNCTION identity_test_state() RETURNS TABLE (population text, fact text)
         SELECT profile_id, split_part(min(value), '.', 1) AS population, string_agg(namespace || ':' || value, ' ' ORDER BY namespace, value) AS who
         FROM cdp.identifiers GROUP BY profile_id HAVING count(*) > 1 OR sum(event_count) > 0
     )
-    SELECT population, format('profile of %s: traits %s, consents %s, %s events, %s to %s', who, p.traits, p.consents, p.event_count, p.first_seen_at, p.last_seen_at)
+    SELECT population, format('profile of %s: traits %s, computed %s, consents %s, %s events, %s to %s', who, p.traits, p.computed, p.consents, p.event_count, p.first_seen_at, p.last_seen_at)
     FROM person JOIN cdp.profile p USING (profile_id)
     UNION ALL
     SELECT population, format('member %s: %s', segment, who) FROM person JOIN cdp.members USING (profile_id)
