@@ -449,10 +449,12 @@ BEGIN
 		WHERE r.table_source_id = source.table_source_id AND r.is_deleted AND r.message_ids <> '{}' ORDER BY r.key LIMIT max
 	LOOP
 		FOREACH id IN ARRAY gone.message_ids LOOP
-			IF EXISTS (SELECT FROM cdp.find_events(id::text, source.name)) THEN -- else it was rejected, or retracted by hand
+			BEGIN
 				PERFORM cdp.retract(id::text, 'the row was deleted', source.name);
 				n := n + 1;
-			END IF;
+			EXCEPTION WHEN undefined_object THEN
+				NULL; -- it was rejected
+			END;
 		END LOOP;
 		UPDATE cdp.table_row r SET message_ids = '{}' WHERE r.table_source_id = source.table_source_id AND r.key = gone.key;
 	END LOOP;

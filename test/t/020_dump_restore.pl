@@ -147,6 +147,19 @@ $node->safe_psql('original', <<~'END');
 		'userId', 'ice-' || n, 'anonymousId', 'ice'))) FROM generate_series(1, 120) n));
 	END
 is($node->safe_psql('original', 'SELECT count(*) FROM cdp.frozen_components'), '1', 'there is something frozen');
+# a lookup, a table source and a transformation
+$node->safe_psql('original', <<~'END');
+	CREATE TABLE plans (plan text PRIMARY KEY, price int);
+	INSERT INTO plans VALUES ('pro', 10);
+	SELECT cdp.create_lookup('plans', 'plan', '{"price": "price"}');
+	CREATE TABLE members (id text PRIMARY KEY, level int);
+	INSERT INTO members VALUES ('u1', 1), ('u2', 2);
+	SELECT cdp.create_table_source('members', '{"type": "identify", "userId": "id", "traits": {"level": "level"}}');
+	SELECT cdp.read_table_source('members');
+	CREATE FUNCTION clean(message jsonb) RETURNS jsonb LANGUAGE sql IMMUTABLE AS $$ SELECT message || '{"is_clean": true}' $$;
+	SELECT cdp.create_source('cleaned', transformation => 'clean(jsonb)');
+	SELECT cdp.process();
+	END
 # merges and what is still to be processed
 $node->safe_psql('original', 'SELECT cdp.ingest(' . as_sql(track('merge', 'u1', 'a2')) . ')');
 $node->safe_psql('original', 'INSERT INTO cdp.inbox (payload) VALUES (' . as_sql(track('waiting', 'u2', 'a-waiting')) . '), (' . as_sql(track('m7', 'u7', 'a7')) . ')');
