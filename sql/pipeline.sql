@@ -48,7 +48,7 @@ AS $$
 DECLARE
 	members CONSTANT jsonb := '{"namespace": ["name", "entity", "kind", "priority", "max_per_profile", "bridge", "normalizer", "valid_pattern", "paths"],
 		"block_value": ["value", "namespace", "is_pattern"], "unblock_value": ["value", "namespace", "is_pattern"], "retract": ["message_id", "source"],
-		"trait": ["name", "rule", "cleanse", "null_if", "type", "minimum", "maximum", "valid_pattern"]}';
+		"trait": ["name", "rule", "cleanse", "null_if", "type", "minimum", "maximum", "valid_pattern", "computed"]}';
 	action text;
 	value jsonb;
 	n record;
@@ -73,7 +73,8 @@ BEGIN
 		PERFORM cdp.drop_namespace(value #>> '{}');
 	WHEN action = 'trait' AND value ->> 'name' IS NOT NULL THEN
 		SELECT r.* INTO n FROM jsonb_populate_record((SELECT o FROM cdp.trait o WHERE o.name = value ->> 'name'), value) r;
-		PERFORM cdp.create_trait(n.name, coalesce(n.rule, 'latest'), n.cleanse, n.null_if, n.type, n.minimum, n.maximum, n.valid_pattern);
+		PERFORM cdp.create_trait(n.name, coalesce(nullif(n.rule, 'computed'), 'latest'), n.cleanse, n.null_if, n.type, n.minimum, n.maximum, n.valid_pattern,
+			n.computed);
 	WHEN action = 'drop_trait' AND jsonb_typeof(value) = 'string' THEN
 		PERFORM cdp.drop_trait(value #>> '{}');
 	WHEN action IN ('block_value', 'unblock_value') AND jsonb_typeof(value) = 'object' THEN
@@ -519,7 +520,7 @@ BEGIN
 	RETURN NEXT;
 END
 $$;
-COMMENT ON FUNCTION cdp.verify_segment() IS 'Part of cdp.verify(): memberships';
+COMMENT ON FUNCTION cdp.verify_segment() IS 'Part of cdp.verify(): computed traits, memberships';
 
 CREATE FUNCTION cdp.verify(noun text DEFAULT NULL) RETURNS TABLE (part text, checked bigint, differences bigint)
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -542,7 +543,7 @@ BEGIN
 	END IF;
 END
 $$;
-COMMENT ON FUNCTION cdp.verify(text) IS 'Derive everything again from the log, and the remainder of what left it, and compare with what is stored: of identity identifiers, anchors, links and their judgements, people, profile ids and redirects; of profile fragments (traits, consents, counts), timelines, profiles; of segment memberships; or (null) all. Returns of each how much was checked and how much differs: 0 unless something is broken (memberships also differ while due timers wait for cdp.process()). Reads everything; run it when nobody writes. Error 22023';
+COMMENT ON FUNCTION cdp.verify(text) IS 'Derive everything again from the log, and the remainder of what left it, and compare with what is stored: of identity identifiers, anchors, links and their judgements, people, profile ids and redirects; of profile fragments (traits, consents, counts), timelines, profiles; of segment computed traits and memberships; or (null) all. Returns of each how much was checked and how much differs: 0 unless something is broken (computed traits and memberships also differ while due timers wait for cdp.process()). Reads everything; run it when nobody writes. Error 22023';
 
 CREATE FUNCTION cdp.init_pipeline() RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE

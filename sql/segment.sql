@@ -1,4 +1,4 @@
--- segment: who is in which segment, since when and why.
+-- segment: who is in which segment, since when and why; and traits computed from what people did.
 
 -- type
 
@@ -163,13 +163,13 @@ COMMENT ON FUNCTION cdp.drop_segment(text) IS 'Drop a segment: all members leave
 
 CREATE FUNCTION cdp.matches(profile_id bigint, predicate cdp.predicate, at timestamptz DEFAULT NULL) RETURNS boolean
 AS 'MODULE_PATHNAME', 'cdp_matches' LANGUAGE C STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp SET jit = off;
-COMMENT ON FUNCTION cdp.matches(bigint, cdp.predicate, timestamptz) IS 'Whether a predicate holds for a profile at an instant (null: now, by cdp.clock_now()). Evaluates, and so is exact even when timers are late; traits and consents are those of now, whatever the instant. A merged-away id stands for its survivor; null when profile_id or predicate is null. Error P0002 when there is no such person';
+COMMENT ON FUNCTION cdp.matches(bigint, cdp.predicate, timestamptz) IS 'Whether a predicate holds for a profile at an instant (null: now, by cdp.clock_now()). Evaluates, and so is exact even when timers are late; computed traits are those of the instant, all others and consents those of now. A merged-away id stands for its survivor; null when profile_id or predicate is null. Error P0002 when there is no such person';
 
 -- time
 
 CREATE FUNCTION cdp.advance_to(at timestamptz, OUT entered bigint, OUT exited bigint) RETURNS record
 AS 'MODULE_PATHNAME', 'cdp_advance_to' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp SET jit = off;
-COMMENT ON FUNCTION cdp.advance_to(timestamptz) IS 'Let time pass, for tests and simulations: everybody who enters or leaves a segment by time alone up to this instant does so at the exact instant of it, then the session''s cdp.clock is set to it. Error 22023 when that would set the clock back, 42501 for who may not set cdp.clock';
+COMMENT ON FUNCTION cdp.advance_to(timestamptz) IS 'Let time pass, for tests and simulations: everybody who enters or leaves a segment by time alone up to this instant does so at the exact instant of it, computed traits change too, then the session''s cdp.clock is set to it. Error 22023 when that would set the clock back, 42501 for who may not set cdp.clock';
 
 -- set-up
 
@@ -224,8 +224,8 @@ BEGIN
 		due_at timestamptz NOT NULL
 	) WITH (fillfactor = 80);
 	CREATE INDEX IF NOT EXISTS due_due_at_idx ON cdp.due (due_at);
-	COMMENT ON TABLE cdp.due IS 'When to look at a person again although nothing arrives: a timer for each whose segments can change with time';
-	COMMENT ON COLUMN cdp.due.due_at IS 'Not later than the earliest instant at which one of the segments can change; earlier where the person was active since';
+	COMMENT ON TABLE cdp.due IS 'When to look at a person again although nothing arrives: a timer for each whose segments or computed traits can change with time';
+	COMMENT ON COLUMN cdp.due.due_at IS 'Not later than the earliest instant at which one of them can change; earlier where the person was active since';
 
 	CREATE OR REPLACE VIEW cdp.members AS
 		SELECT segment, profile_id, since FROM cdp.membership;
@@ -237,9 +237,9 @@ BEGIN
 		CROSS JOIN LATERAL (SELECT cdp.timeline_of(p.profile_id) AS events OFFSET 0) e
 		LEFT JOIN cdp.trait t ON t.computed IS NOT NULL
 		LEFT JOIN LATERAL cdp.compute(t.computed, e.events, cdp.clock_now()) c ON true
-		WHERE p.merged_into IS NULL AND p.entity = 'person'
+		WHERE p.merged_into IS NULL AND p.entity = 'person' AND EXISTS (SELECT FROM cdp.trait x WHERE x.computed IS NOT NULL)
 		GROUP BY p.profile_id;
-	COMMENT ON VIEW cdp.derived_computed IS 'What the computed traits of each person are now, derived from its timeline; restrict profile_id';
+	COMMENT ON VIEW cdp.derived_computed IS 'What the computed traits of each person are now, derived from its timeline; no row where no trait is computed; restrict profile_id';
 	PERFORM cdp.record_version('segment', 1);
 END
 $$;
