@@ -11,7 +11,6 @@
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 
-CDP_QUERY(make_partitions, "SELECT cdp.make_partitions('change', $1, $1)", "timestamptz");
 CDP_QUERY(append_moves,
 		  "INSERT INTO cdp.change (at, kind, profile_id, data) SELECT $1, "
 		  "CASE WHEN t = 0 THEN 'profile_removed' WHEN is_merge THEN 'profile_merged' ELSE 'profile_split' END, "
@@ -226,12 +225,7 @@ cdp_activation_emit(CdpBatch *batch)
 	MemoryContext old = MemoryContextSwitchTo(batch->context);
 
 	if (batch->n_moves + batch->n_changed_profiles + batch->n_transitions > 0)
-	{
-		Datum arguments[1] = {TimestampTzGetDatum(batch->now)};
-
-		cdp_run(&make_partitions, arguments, NULL);
-		cdp_done();
-	}
+		cdp_append_prepare("change", batch->now);
 	if (batch->n_moves > 0)
 		emit_moves(batch);
 	if (batch->n_changed_profiles > 0)
