@@ -49,7 +49,7 @@ parse_types(const char *types, Oid *oids)
 static void
 plan_by_keys(SPIPlanPtr plan)
 {
-	static const char *const settings[] = {"enable_seqscan", "enable_bitmapscan", "enable_hashjoin", "enable_mergejoin"};
+	static const char *const settings[] = {"enable_seqscan", "enable_bitmapscan", "enable_hashjoin", "enable_mergejoin", "jit"};
 	int level = NewGUCNestLevel();
 	CachedPlan *made;
 

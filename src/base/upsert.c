@@ -43,7 +43,6 @@ begin(Upserter *u, const CdpUpsert *upsert)
 	u->estate = CreateExecutorState();
 	u->target = makeNode(ResultRelInfo);
 	InitResultRelInfo(u->target, u->table, 0, NULL, 0);
-	ExecOpenIndices(u->target, false);
 	u->index = index_open(cdp_relation_oid(upsert->index), RowExclusiveLock);
 	u->found = table_slot_create(u->table, NULL);
 	u->written = MakeSingleTupleTableSlot(RelationGetDescr(u->table), &TTSOpsHeapTuple);
@@ -58,6 +57,25 @@ begin(Upserter *u, const CdpUpsert *upsert)
 		ScanKeyEntryInitialize(&u->keys[i], 0, i + 1, BTEqualStrategyNumber, InvalidOid, u->index->rd_indcollation[i],
 							   get_opcode(equals), (Datum) 0);
 	}
+}
+
+/* Make the entries of the row that was written; most rows stay on their page and need none. */
+static void
+index_row(Upserter *u, bool is_summarizing)
+{
+	if (u->target->ri_IndexRelationDescs == NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(MemoryContextGetParent(u->scratch));
+
+		ExecOpenIndices(u->target, false);
+		MemoryContextSwitchTo(old);
+	}
+#if PG_VERSION_NUM >= 160000
+	ExecInsertIndexTuples(u->target, u->written, u->estate, true, false, NULL, NIL, is_summarizing);
+#else
+	ExecInsertIndexTuples(u->target, u->written, u->estate, true, false, NULL, NIL);
+#endif
+	ResetPerTupleExprContext(u->estate);
 }
 
 /* Write a row that has changed. */
@@ -98,13 +116,12 @@ update(Upserter *u, const Datum *values, const bool *nulls, Snapshot snapshot)
 						errhint("Try again.")));
 #if PG_VERSION_NUM >= 160000
 	if (update_indexes != TU_None)
-		ExecInsertIndexTuples(u->target, u->written, u->estate, true, false, NULL, NIL, update_indexes == TU_Summarizing);
+		index_row(u, update_indexes == TU_Summarizing);
 #else
 	if (update_indexes)
-		ExecInsertIndexTuples(u->target, u->written, u->estate, true, false, NULL, NIL);
+		index_row(u, false);
 #endif
 	ExecClearTuple(u->written);
-	ResetPerTupleExprContext(u->estate);
 }
 
 /* Take the caller's columns out of the row that was found. */
@@ -156,7 +173,8 @@ end(Upserter *u)
 	ExecDropSingleTupleTableSlot(u->found);
 	ExecDropSingleTupleTableSlot(u->written);
 	index_close(u->index, NoLock);
-	ExecCloseIndices(u->target);
+	if (u->target->ri_IndexRelationDescs != NULL)
+		ExecCloseIndices(u->target);
 	FreeExecutorState(u->estate);
 	CommandCounterIncrement();
 }
