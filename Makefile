@@ -16,19 +16,9 @@ MODULE_big = cdp
 MODULES = cdp_phone cdp_domain
 DATA_built = cdp--$(EXTVERSION).sql
 
-OBJS_base = cached.o functions.o hash.o json.o jsonb.o lookup.o settings.o spi.o stamped.o stamped_rule.o time.o batch.o
-OBJS_identifier = identifier.o namespace.o rules.o normalize.o module.o extract.o
-OBJS_event = claim.o parse.o validate.o deduplicate.o store.o reject.o
-OBJS_identity = find.o graph.o query.o query_rules.o node_table.o union_find.o identify.o component.o load.o partition.o anchor.o resolve.o bridges.o question.o derive.o
-OBJS_profile = traits.o trait_rules.o candidates.o candidates_text.o aggregate.o fold.o parts.o properties.o read.o timeline.o timeline_build.o timeline_decimal.o timeline_funnel.o timeline_read.o timeline_text.o timeline_words.o
-OBJS_consent = consents.o collect.o
-OBJS_segment = predicate.o predicate_text.o predicate_json.o predicate_tree.o predicate_parse.o predicate_scan.o program.o evaluate.o computation.o fact.o compute.o computed.o person.o membership.o people.o change.o definition.o timer.o
-OBJS_activation = emit.o
-OBJS_pipeline = process.o
-OBJS_worker = worker.o launcher.o database.o
-
 OBJS_modules = $(addprefix src/identifier/module/, phone.o domain.o magic.o)
-OBJS = src/cdp.o $(foreach noun,$(NOUNS),$(addprefix src/$(noun)/,$(OBJS_$(noun))))
+OBJS = $(sort src/cdp.o $(patsubst $(srcdir)/%.c,%.o,$(foreach noun,$(NOUNS),$(wildcard $(srcdir)/src/$(noun)/*.c))) \
+	src/segment/predicate_parse.o src/segment/predicate_scan.o)
 
 PG_CPPFLAGS = -I$(srcdir)/src -DCDP_VERSION='"$(EXTVERSION)"'
 PG_CFLAGS = -Wno-declaration-after-statement -Wno-vla

@@ -38,7 +38,7 @@ CREATE FUNCTION cdp.normalize(identifier cdp.identifier) RETURNS cdp.identifier
 AS 'MODULE_PATHNAME', 'cdp_normalize' LANGUAGE C STABLE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp;
 COMMENT ON FUNCTION cdp.normalize(cdp.identifier) IS 'The form in which an identifier is stored, by its namespace''s rule; null when nothing is left of it. Error 42704 when there is no such namespace';
 CREATE FUNCTION cdp.is_blocked(identifier cdp.identifier) RETURNS boolean
-AS 'MODULE_PATHNAME', 'cdp_is_blocked' LANGUAGE C STABLE STRICT PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp;
+AS 'MODULE_PATHNAME', 'cdp_is_blocked' LANGUAGE C STABLE STRICT PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp;
 COMMENT ON FUNCTION cdp.is_blocked(cdp.identifier) IS 'Whether an identifier is kept out of the graph: a blocked value, or one its namespace''s valid_pattern does not match. Error 42704 when there is no such namespace';
 
 CREATE FUNCTION cdp.message_identifiers(type text, message jsonb, phone_region text DEFAULT NULL)

@@ -405,7 +405,9 @@ BEGIN
 			ELSE cdp.rule('retract', message_id::cdp.identifier, reason::cdp.identifier, source) END;
 	ELSIF n = 0 THEN
 		RAISE EXCEPTION 'there is no event of that message id' USING ERRCODE = 'undefined_object',
-			HINT = 'See the view cdp.events. An identifier is written namespace:value.';
+			HINT = 'See the view cdp.events. An identifier is written namespace:value.' || coalesce((
+				SELECT format(' What left the log (see cdp.retention; received until %s) can no longer be taken back.', max(r.gone_until))
+				FROM cdp.retention_rule r HAVING max(r.gone_until) IS NOT NULL), '');
 	END IF;
 	IF ids IS NOT NULL THEN
 		PERFORM cdp.hold_people(ids);
@@ -460,13 +462,17 @@ BEGIN
 	PERFORM cdp.reconsider(ids, 'ruling', CASE WHEN ruled.kind = 'retract' THEN ids ELSE '{}' END);
 END
 $$;
-COMMENT ON FUNCTION cdp.undo(bigint) IS 'Undo a ruling, as if it had never been made; profiles get the ids back that they had before it. A retracted message is in the log again. Error 42704';
+COMMENT ON FUNCTION cdp.undo(bigint) IS 'Undo a ruling, as if it had never been made; profiles get the ids back that they had before it. A retracted message is in the log again. Errors 42704, 55000 when that message is too old to be kept';
 
 CREATE FUNCTION cdp.put_back(ruling_id bigint) RETURNS void
 LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+	IF NOT EXISTS (SELECT FROM cdp.retracted t WHERE t.ruling_id = put_back.ruling_id) THEN
+		RAISE EXCEPTION 'the message of ruling % is not kept any more', ruling_id USING ERRCODE = 'object_not_in_prerequisite_state',
+			HINT = 'It is older than cdp.set_retention() lets messages become; see the view cdp.retention.';
+	END IF;
 	PERFORM cdp.remember_readings('{}');
 	PERFORM cdp.make_partitions('event', t.received_at, t.received_at) FROM cdp.retracted t WHERE t.ruling_id = put_back.ruling_id;
 	WITH taken AS (
@@ -480,7 +486,7 @@ BEGIN
 	PERFORM cdp.read_again('{}', 'ruling');
 END
 $$;
-COMMENT ON FUNCTION cdp.put_back(bigint) IS 'Put the event that a ruling took out back into the log';
+COMMENT ON FUNCTION cdp.put_back(bigint) IS 'Put the event that a ruling took out back into the log. Error 55000 when it is too old to be kept';
 
 -- the log read again, when what it mentions changed
 
@@ -560,6 +566,7 @@ BEGIN
 	SELECT array_agg(DISTINCT x.id) INTO touched FROM pg_temp.cdp_reread r CROSS JOIN LATERAL unnest(r.ids || r.now) AS x (id)
 	WHERE x.id IS NOT NULL;
 	DROP TABLE pg_temp.cdp_rereading, pg_temp.cdp_reread;
+	touched := nullif(coalesce(touched, '{}') || cdp.wake_remainders(strongest_ids, cause), '{}');
 	IF touched IS NOT NULL THEN
 		PERFORM cdp.show_progress(format('resolving %s identifiers again', cardinality(touched)));
 		PERFORM cdp.reconsider(touched || heirs, cause, touched);
@@ -567,6 +574,36 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION cdp.read_again(bigint[], text) IS 'Second step of a change of what events mention: read by the new rules, and where that differs from what was remembered bring identifiers, links, people and all that follows up to date';
+
+CREATE FUNCTION cdp.wake_remainders(identifier_ids bigint[], cause text) RETURNS bigint[]
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	turned bigint[];
+BEGIN
+	IF NOT EXISTS (SELECT FROM cdp.mention_remainder) THEN
+		RETURN '{}';
+	END IF;
+	IF identifier_ids IS NULL THEN
+		PERFORM cdp.make_identifiers(ARRAY (
+			SELECT cdp.identifier(f.namespace, f.value) FROM cdp.forgotten f JOIN cdp.namespace n ON n.name = f.namespace
+			WHERE NOT cdp.is_blocked(cdp.identifier(n.name, f.value))
+				AND EXISTS (SELECT FROM cdp.mention_remainder r WHERE r.identifier_id = f.identifier_id)), cause);
+	END IF;
+	-- whose remainder counts and did not, or the other way round
+	SELECT array_agg(i.identifier_id) INTO turned FROM cdp.identity i LEFT JOIN cdp.entrant e USING (identifier_id)
+	WHERE (identifier_ids IS NULL OR i.identifier_id = ANY (identifier_ids)) AND (e.identifier_id IS NULL OR i.event_count = 0)
+		AND EXISTS (SELECT FROM cdp.mention_remainder r WHERE r.identifier_id = i.identifier_id);
+	RETURN ARRAY (
+		SELECT DISTINCT i.identifier_id FROM (
+			SELECT unnest(turned) AS id
+			UNION ALL SELECT r.linked_id FROM cdp.mention_remainder r WHERE r.identifier_id = ANY (turned)
+			UNION ALL SELECT r.identifier_id FROM cdp.mention_remainder r WHERE r.linked_id = ANY (turned)
+		) x JOIN cdp.identity i ON i.identifier_id = x.id);
+END
+$$;
+COMMENT ON FUNCTION cdp.wake_remainders(bigint[], text) IS 'Part of cdp.read_again() for what left the log: identifiers that the rules let into the graph again come back by it, and those they do not any more lose it. Among some identifiers, or (null) all; returns whom that touches';
 
 CREATE FUNCTION cdp.judge_again(before jsonb) RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -617,10 +654,16 @@ BEGIN
 		UNION SELECT l.identifier_a FROM cdp.link l WHERE l.identifier_b = ANY (identifier_ids) AND l.status = 'related'
 	)
 	INSERT INTO cdp.link AS l (identifier_a, identifier_b, first_seen_at, last_seen_at, event_count, status)
-	SELECT d.linked_id, d.identifier_id, min(d.occurred_at), max(d.occurred_at), count(*),
+	SELECT d.linked_id, d.identifier_id, min(d.first_seen_at), max(d.last_seen_at), sum(d.event_count),
 		CASE WHEN d.is_related THEN 'related' ELSE 'accepted' END
-	FROM strongest s CROSS JOIN LATERAL (SELECT * FROM cdp.mention m WHERE m.strongest_id = s.id OFFSET 0) d -- by the index
-	WHERE d.linked_id = ANY (identifier_ids)
+	FROM (
+		SELECT m.linked_id, m.identifier_id, m.is_related, m.occurred_at AS first_seen_at, m.occurred_at AS last_seen_at, 1 AS event_count
+		FROM strongest s CROSS JOIN LATERAL (SELECT * FROM cdp.mention x WHERE x.strongest_id = s.id OFFSET 0) m -- by the index
+		WHERE m.linked_id = ANY (identifier_ids)
+		UNION ALL
+		SELECT r.linked_id, r.identifier_id, r.is_related, r.first_seen_at, r.last_seen_at, r.event_count
+		FROM cdp.remaining_mention r WHERE r.linked_id = ANY (identifier_ids)
+	) d
 	GROUP BY d.linked_id, d.identifier_id, d.is_related
 	ON CONFLICT (identifier_a, identifier_b) DO UPDATE SET first_seen_at = excluded.first_seen_at,
 		last_seen_at = excluded.last_seen_at, event_count = excluded.event_count,
@@ -641,12 +684,15 @@ BEGIN
 			SELECT min(e.occurred_at) AS f, max(e.occurred_at) AS l, count(*) AS n FROM cdp.event e WHERE e.identifier_id = t.id
 			UNION ALL
 			SELECT min(k.first_seen_at), max(k.last_seen_at), sum(k.event_count) FROM cdp.link k WHERE k.identifier_b = t.id
+			UNION ALL
+			SELECT min(r.first_seen_at), max(r.last_seen_at), sum(r.event_count) FROM cdp.remaining_mention r
+			WHERE r.identifier_id = t.id AND r.linked_id IS NULL
 		) x
 	) d
 	WHERE i.identifier_id = t.id AND (i.first_seen_at, i.last_seen_at, i.event_count) IS DISTINCT FROM (d.f, d.l, d.n);
 END
 $$;
-COMMENT ON FUNCTION cdp.rederive_links(bigint[]) IS 'Derive from the log again: the links of which some identifiers are the stronger end, and when and how often those and the other ends were seen. The caller holds their components';
+COMMENT ON FUNCTION cdp.rederive_links(bigint[]) IS 'Derive from the log, and what left it, again: the links of which some identifiers are the stronger end, and when and how often those and the other ends were seen. The caller holds their components';
 
 CREATE FUNCTION cdp.connected_components(query text) RETURNS TABLE (node bigint, component bigint)
 AS 'MODULE_PATHNAME', 'cdp_connected_components' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1000000 COST 1000000;
@@ -789,6 +835,7 @@ BEGIN
 		CONSTRAINT link_pkey PRIMARY KEY (identifier_a, identifier_b)
 	) WITH (fillfactor = 80);
 	CREATE INDEX IF NOT EXISTS link_identifier_b_idx ON cdp.link (identifier_b);
+	CREATE INDEX IF NOT EXISTS link_related_idx ON cdp.link (identifier_a, identifier_b) WHERE status = 'related';
 	COMMENT ON TABLE cdp.link IS 'Pairs of identifiers seen in one event, the stronger first: the evidence added up, and the judgement';
 	COMMENT ON COLUMN cdp.link.status IS 'accepted: it connects; redundant: its ends are connected already; rejected: a rule forbids it, see reason; retracted: a steward took it back; related: of a person and an account, it connects nobody';
 
@@ -816,7 +863,7 @@ BEGIN
 	COMMENT ON TABLE cdp.forgotten IS 'Identifiers that a retraction or a change of rules left without any event, with the ids they get back when that is undone';
 	COMMENT ON COLUMN cdp.forgotten.profile_ids IS 'The profile ids that were minted for it; meanwhile they are those of whom it was one person with, or nobody''s';
 
-	-- Only of contested devices; no longer than their events are kept.
+	-- Only of contested devices.
 	CREATE TABLE IF NOT EXISTS cdp.sign_in (
 		device_id bigint NOT NULL,
 		occurred_at timestamptz NOT NULL,
@@ -901,13 +948,50 @@ BEGIN
 			e.source_id, m.ord, m.namespace, m.value, m.entity, i.identifier_id,
 			CASE WHEN m.ord = 1 THEN NULL WHEN first_value(m.ord) OVER star = m.ord THEN first_value(i.identifier_id) OVER whole
 				ELSE first_value(i.identifier_id) OVER star END AS linked_id,
-			m.ord > 1 AND first_value(m.ord) OVER star = m.ord AS is_related
+			m.ord > 1 AND first_value(m.ord) OVER star = m.ord AS is_related, e.received_at
 		FROM cdp.event e JOIN cdp.source s ON s.source_id = e.source_id
 		CROSS JOIN LATERAL cdp.message_identifiers(e.type, e.message, s.phone_region) m
 		LEFT JOIN cdp.identity i ON i.namespace = m.namespace COLLATE "C" AND i.value = m.value COLLATE "C"
-		WINDOW whole AS (PARTITION BY e.identifier_id, e.occurred_at, e.tableoid, e.ctid ORDER BY m.ord),
-			star AS (PARTITION BY e.identifier_id, e.occurred_at, e.tableoid, e.ctid, m.entity ORDER BY m.ord);
+		WINDOW whole AS (PARTITION BY e.identifier_id, e.occurred_at, e.received_at, e.tableoid, e.ctid ORDER BY m.ord),
+			star AS (PARTITION BY e.identifier_id, e.occurred_at, e.received_at, e.tableoid, e.ctid, m.entity ORDER BY m.ord);
 	COMMENT ON VIEW cdp.mention IS 'The identifiers that the rules in force read out of each event: strongest first, known or not, each with the stronger one of the event that it is linked with (of another entity: related to). Reads the messages themselves; restrict strongest_id, the identifier the event is stored under';
+
+	-- What left the log, added up as far as it can be. Identifiers that were forgotten, or may not enter the graph any more,
+	-- keep theirs: it rests until they are back.
+	CREATE TABLE IF NOT EXISTS cdp.mention_remainder (
+		identifier_id bigint NOT NULL,
+		linked_id bigint NOT NULL,
+		first_seen_at timestamptz NOT NULL,
+		last_seen_at timestamptz NOT NULL,
+		event_count bigint NOT NULL,
+		CONSTRAINT mention_remainder_pkey PRIMARY KEY (identifier_id, linked_id)
+	) WITH (fillfactor = 80);
+	CREATE INDEX IF NOT EXISTS mention_remainder_linked_id_idx ON cdp.mention_remainder (linked_id);
+	COMMENT ON TABLE cdp.mention_remainder IS 'What cdp.mention had of the events that left the log by cdp.set_retention(), added up';
+	COMMENT ON COLUMN cdp.mention_remainder.linked_id IS 'The stronger identifier it was linked with; 0: it was the strongest';
+
+	CREATE TABLE IF NOT EXISTS cdp.sign_in_remainder (
+		device_id bigint NOT NULL,
+		occurred_at timestamptz NOT NULL,
+		message_id text COLLATE "C" NOT NULL,
+		source_id integer NOT NULL,
+		identifier_id bigint NOT NULL,
+		CONSTRAINT sign_in_remainder_pkey PRIMARY KEY (device_id, occurred_at, message_id, source_id)
+	);
+	COMMENT ON TABLE cdp.sign_in_remainder IS 'Who was on a device when, by events that left the log: each time on devices that were contested then, on others the first and the last of each';
+
+	CREATE OR REPLACE VIEW cdp.entrant AS
+		SELECT i.identifier_id, i.namespace, i.value, n.entity, n.kind, i.is_contested
+		FROM cdp.identity i JOIN cdp.namespace n ON n.name = i.namespace
+		WHERE NOT cdp.is_blocked(cdp.identifier(n.name, i.value));
+	COMMENT ON VIEW cdp.entrant IS 'The identifiers that may be in the graph by the rules in force: all, but while those change';
+
+	CREATE OR REPLACE VIEW cdp.remaining_mention AS
+		SELECT r.identifier_id, a.identifier_id AS linked_id, coalesce(a.entity <> i.entity, false) AS is_related,
+			r.first_seen_at, r.last_seen_at, r.event_count
+		FROM cdp.mention_remainder r JOIN cdp.entrant i ON i.identifier_id = r.identifier_id
+		LEFT JOIN cdp.entrant a ON a.identifier_id = r.linked_id;
+	COMMENT ON VIEW cdp.remaining_mention IS 'What counts of cdp.mention_remainder by the rules in force, beside what cdp.mention has; linked_id null: the strongest, or with one that may not enter the graph';
 
 	CREATE OR REPLACE VIEW cdp.derived_sign_in AS
 		SELECT d.identifier_id AS device_id, e.occurred_at, e.message_id COLLATE "C" AS message_id, e.source_id, l.identifier_a AS identifier_id
@@ -921,8 +1005,16 @@ BEGIN
 			OFFSET 0
 		) e
 		WHERE d.is_contested AND EXISTS (
-			SELECT FROM cdp.message_identifiers(e.type, e.message, e.phone_region) m WHERE m.namespace = d.namespace AND m.value = d.value);
-	COMMENT ON VIEW cdp.derived_sign_in IS 'What cdp.sign_in must hold, derived from the log';
+			SELECT FROM cdp.message_identifiers(e.type, e.message, e.phone_region) m WHERE m.namespace = d.namespace AND m.value = d.value)
+		UNION ALL
+		SELECT r.device_id, r.occurred_at, r.message_id, r.source_id, r.identifier_id
+		FROM cdp.sign_in_remainder r
+		JOIN cdp.identity d ON d.identifier_id = r.device_id AND d.is_contested
+		JOIN cdp.link l ON l.identifier_a = r.identifier_id AND l.identifier_b = r.device_id
+			AND l.status NOT IN ('retracted', 'related') AND l.event_count > 0
+		JOIN cdp.identity u ON u.identifier_id = l.identifier_a
+		JOIN cdp.namespace n ON n.name = u.namespace AND n.kind <> 'device';
+	COMMENT ON VIEW cdp.derived_sign_in IS 'What cdp.sign_in must hold, derived from the log and what left it';
 
 	CREATE OR REPLACE VIEW cdp.tenure AS
 		SELECT i.profile_id, i.identifier_id AS anchor_id, i.identifier_id, '-infinity'::timestamptz AS starts_at,

@@ -174,7 +174,7 @@ FROM PUBLIC;
 
 CREATE FUNCTION cdp.profile(identifier cdp.identifier) RETURNS jsonb
 AS 'MODULE_PATHNAME', 'cdp_profile_by_identifier' LANGUAGE C STABLE STRICT PARALLEL UNSAFE;
-COMMENT ON FUNCTION cdp.profile(cdp.identifier) IS 'Everything known of whom an identifier belongs to: {profile_id, entity, traits, consents, identifiers, segments, first_seen_at, last_seen_at, event_count}; null when nobody was ever known by it. Error 42704 when there is no such namespace';
+COMMENT ON FUNCTION cdp.profile(cdp.identifier) IS 'Everything known of whom an identifier belongs to: {profile_id, entity, traits, consents, identifiers, segments, accounts, first_seen_at, last_seen_at, event_count}; accounts are those a person was seen with, the latest first: [{profile_id, traits, identifiers, first_seen_at, last_seen_at}]; null when nobody was ever known by it. Error 42704 when there is no such namespace';
 CREATE FUNCTION cdp.profile(profile_id bigint) RETURNS jsonb
 AS 'MODULE_PATHNAME', 'cdp_profile_by_id' LANGUAGE C STABLE STRICT PARALLEL UNSAFE;
 COMMENT ON FUNCTION cdp.profile(bigint) IS 'Everything known of the profile that a profile id, however old, stands for now; null when it was never given out';
@@ -229,6 +229,173 @@ END
 $$;
 COMMENT ON FUNCTION cdp.refold(bigint[], bigint[]) IS 'Derive the fragments and timelines of the events stored under some identifiers from the log again; and first who signed in on some of them, where those are contested devices. Returns the profiles whose fragments these were or are now. The caller holds their components';
 
+-- lookups: traits from tables of others
+
+CREATE FUNCTION cdp.enrich(traits cdp.traits) RETURNS cdp.traits
+LANGUAGE sql STABLE STRICT PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT coalesce(cdp.merge(enrich.traits, (
+		SELECT cdp.merge_traits(r.traits) FROM cdp.lookup l JOIN cdp.lookup_row r ON r.lookup_id = l.lookup_id AND r.key = cdp.to_jsonb(enrich.traits) ->> l.key_trait
+	)), enrich.traits)
+$$;
+COMMENT ON FUNCTION cdp.enrich(cdp.traits) IS 'A profile''s traits, as its fragments have them, with those that the lookups have for them; whoever derives profiles does it with this';
+
+CREATE FUNCTION cdp.fold_by_trait(trait text, keys text[]) RETURNS bigint
+LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	chunk bigint[];
+	folded bigint := 0;
+BEGIN
+	FOR chunk IN
+		SELECT array_agg(p.identifier_id) FROM (
+			SELECT o.identifier_id, row_number() OVER (ORDER BY o.component_id) / 10000 AS chunk FROM cdp.profile o
+			JOIN unnest(keys) k ON k = cdp.to_jsonb(o.traits) ->> trait WHERE o.merged_into IS NULL
+		) p GROUP BY p.chunk
+	LOOP
+		PERFORM cdp.reconsider(chunk, 'rule', '{}');
+		folded := folded + cardinality(chunk);
+	END LOOP;
+	RETURN folded;
+END
+$$;
+COMMENT ON FUNCTION cdp.fold_by_trait(text, text[]) IS 'Fold the profiles again whose trait has one of some values, and bring up to date what follows from them; returns how many';
+
+CREATE FUNCTION cdp.refresh_lookup(name text) RETURNS bigint
+LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+SET client_min_messages = warning
+SET timezone = 'UTC' SET datestyle = 'ISO, YMD' SET intervalstyle = 'postgres' SET extra_float_digits = 1 SET bytea_output = 'hex' -- one text of a value
+AS $$
+DECLARE
+	held record;
+	members text;
+	changed text[];
+BEGIN
+	PERFORM cdp.require_init();
+	SELECT l.*, to_regclass(l.relation) AS relation_id INTO held FROM cdp.lookup l WHERE l.name = refresh_lookup.name FOR UPDATE;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION 'lookup "%" does not exist', name USING ERRCODE = 'undefined_object', HINT = 'See the table cdp.lookup.';
+	END IF;
+	IF held.relation_id IS NULL THEN
+		RAISE EXCEPTION 'relation % of lookup "%" does not exist', held.relation, name USING ERRCODE = 'undefined_table',
+			HINT = 'People keep what they have from it until it is there again, or the lookup is dropped.';
+	END IF;
+	PERFORM cdp.check_columns(held.relation_id, ARRAY (SELECT c.value FROM jsonb_each_text(held.columns) c) || ARRAY[held.key_column, held.observed_column]);
+	-- it is read and compared before anybody has to wait
+	SELECT string_agg(format('(%L, to_jsonb(r.%I))', c.key, c.value), ', ') INTO members FROM jsonb_each_text(held.columns) c;
+	DROP TABLE IF EXISTS pg_temp.cdp_lookup_change;
+	EXECUTE format('CREATE TEMPORARY TABLE cdp_lookup_change ON COMMIT DROP AS '
+		'SELECT key, n.traits, n.n_rows FROM (SELECT s.key, count(*) AS n_rows, cdp.merge_traits(cdp.traits(s.object, coalesce(s.at, ''0001-01-01Z''), %s)) AS traits '
+			'FROM (SELECT r.%I::text AS key, %s AS at, coalesce((SELECT jsonb_object_agg(m.k, m.v) FROM (VALUES %s) m (k, v) WHERE m.v IS NOT NULL), ''{}'') AS object FROM %s r) s '
+			'WHERE s.key IS NOT NULL GROUP BY s.key) n '
+		'FULL JOIN (SELECT o.key, o.traits FROM cdp.lookup_row o WHERE o.lookup_id = %s) o USING (key) '
+		'WHERE cdp.is_same(n.traits, o.traits) IS NOT TRUE OR n.n_rows > 1',
+		held.rank, held.key_column, coalesce('r.' || quote_ident(held.observed_column) || '::timestamptz', 'NULL::timestamptz'), members, held.relation, held.lookup_id);
+	IF EXISTS (SELECT FROM pg_temp.cdp_lookup_change c WHERE c.n_rows > 1) THEN
+		RAISE EXCEPTION 'column "%" of % has values that several rows have', held.key_column, held.relation
+			USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'A lookup finds one row by its key; use a view that has one for each.';
+	END IF;
+	SELECT array_agg(c.key) INTO changed FROM pg_temp.cdp_lookup_change c;
+	IF changed IS NOT NULL THEN
+		PERFORM cdp.hold_rules();
+		DELETE FROM cdp.lookup_row r USING pg_temp.cdp_lookup_change c WHERE r.lookup_id = held.lookup_id AND r.key = c.key;
+		INSERT INTO cdp.lookup_row (lookup_id, key, traits)
+		SELECT held.lookup_id, c.key, c.traits FROM pg_temp.cdp_lookup_change c WHERE c.traits IS NOT NULL;
+	END IF;
+	UPDATE cdp.lookup l SET refreshed_at = cdp.clock_now() WHERE l.lookup_id = held.lookup_id;
+	DROP TABLE pg_temp.cdp_lookup_change;
+	RETURN coalesce(cdp.fold_by_trait(held.key_trait, changed), 0);
+END
+$$;
+COMMENT ON FUNCTION cdp.refresh_lookup(text) IS 'Copy what changed in a lookup''s relation, and fold the profiles again whose key has another row now, one more or none; returns how many. Reads with the rights of the caller; ingestion waits only while they are folded. Errors 42704, 42P01, 42703, 55000, 22008, and what the relation raises';
+
+CREATE FUNCTION cdp.create_lookup(
+	relation regclass, key_trait text, columns jsonb, key_column text DEFAULT NULL, rank integer DEFAULT 0, name text DEFAULT NULL, observed text DEFAULT NULL
+) RETURNS bigint
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	me record; -- the relation
+	other text;
+BEGIN
+	PERFORM cdp.require_init();
+	SELECT c.relname, format('%I.%I', n.nspname, c.relname) AS path INTO me FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+	WHERE c.oid = relation AND c.relkind IN ('r', 'p', 'v', 'm', 'f') AND c.relpersistence <> 't';
+	IF NOT FOUND THEN
+		RAISE EXCEPTION 'that is no relation to read rows from' USING ERRCODE = 'wrong_object_type',
+			HINT = 'Name a table, view, materialized view or foreign table that other sessions see too.';
+	END IF;
+	name := coalesce(name, me.relname);
+	key_column := coalesce(key_column, key_trait);
+	IF key_trait IS NULL OR name = '' OR jsonb_typeof(columns) IS DISTINCT FROM 'object' OR columns = '{}'
+		OR EXISTS (SELECT FROM jsonb_each(columns) c WHERE jsonb_typeof(c.value) <> 'string') THEN
+		RAISE EXCEPTION 'a lookup needs a key trait and columns' USING ERRCODE = 'invalid_parameter_value',
+			HINT = 'Columns are an object of traits and the columns they come from, such as {"income_band": "band"}.';
+	END IF;
+	IF rank IS NULL OR rank NOT BETWEEN -32767 AND 32767 THEN
+		RAISE EXCEPTION 'rank of lookup "%" is out of range', name USING ERRCODE = 'invalid_parameter_value', HINT = 'A rank is between -32767 and 32767.';
+	END IF;
+	PERFORM cdp.check_columns(relation, ARRAY (SELECT c.value FROM jsonb_each_text(columns) c) || ARRAY[create_lookup.key_column, observed]);
+	LOCK TABLE cdp.lookup IN SHARE ROW EXCLUSIVE MODE; -- each is checked against the others
+	IF columns ? key_trait THEN
+		other := name;
+	ELSE
+		SELECT l.name INTO other FROM cdp.lookup l WHERE l.name <> create_lookup.name AND (l.columns ? create_lookup.key_trait OR create_lookup.columns ? l.key_trait) LIMIT 1;
+	END IF;
+	IF other IS NOT NULL THEN
+		RAISE EXCEPTION 'lookups "%" and "%" would make a chain', name, other USING ERRCODE = 'invalid_parameter_value',
+			HINT = 'The trait by which one finds its row cannot come from another, nor from itself; join the tables in a view.';
+	END IF;
+	IF EXISTS (SELECT FROM cdp.lookup l WHERE l.name = create_lookup.name AND l.key_trait <> create_lookup.key_trait) THEN
+		PERFORM cdp.drop_lookup(name);
+	END IF;
+	INSERT INTO cdp.lookup (name, relation, key_trait, key_column, columns, rank, observed_column)
+	VALUES (create_lookup.name, me.path, create_lookup.key_trait, create_lookup.key_column, create_lookup.columns, create_lookup.rank, observed)
+	ON CONFLICT ON CONSTRAINT lookup_name_key DO UPDATE SET relation = excluded.relation, key_column = excluded.key_column,
+		columns = excluded.columns, rank = excluded.rank, observed_column = excluded.observed_column;
+	RETURN cdp.refresh_lookup(name);
+END
+$$;
+COMMENT ON FUNCTION cdp.create_lookup(regclass, text, jsonb, text, integer, text, text) IS 'Make or replace a lookup, which adds traits to the profiles whose key_trait is in key_column (null: of the same name) of a table, view or foreign table. columns: trait -> column; rank: of two lookups the higher wins; name: null: that of the relation; observed: a column that says since when a row holds, which then counts like anybody''s word of that time; null: whatever people say themselves goes before. Copies it at once; returns how many profiles were folded again. Errors 22023, 42703, 42809, and as of cdp.refresh_lookup()';
+
+CREATE FUNCTION cdp.drop_lookup(name text) RETURNS bigint
+LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	dropped record;
+	keys text[];
+BEGIN
+	PERFORM cdp.require_init();
+	PERFORM cdp.hold_rules();
+	DELETE FROM cdp.lookup l WHERE l.name = drop_lookup.name RETURNING l.lookup_id, l.key_trait INTO dropped;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION 'lookup "%" does not exist', name USING ERRCODE = 'undefined_object', HINT = 'See the table cdp.lookup.';
+	END IF;
+	WITH gone AS (
+		DELETE FROM cdp.lookup_row r WHERE r.lookup_id = dropped.lookup_id RETURNING r.key
+	)
+	SELECT array_agg(g.key) INTO keys FROM gone g;
+	RETURN coalesce(cdp.fold_by_trait(dropped.key_trait, keys), 0);
+END
+$$;
+COMMENT ON FUNCTION cdp.drop_lookup(text) IS 'Take the traits of a lookup from all profiles, and forget it; returns how many profiles were folded again. Error 42704';
+
+CREATE FUNCTION cdp.lookup_candidates(profile_id bigint, trait text) RETURNS TABLE (value jsonb, occurred_at timestamptz, source text, rank integer)
+LANGUAGE sql STABLE STRICT PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT e.entry -> 'value', (e.entry ->> 'at')::timestamptz, l.name, (e.entry ->> 'rank')::integer
+	FROM cdp.profile p CROSS JOIN cdp.lookup l JOIN cdp.lookup_row r ON r.lookup_id = l.lookup_id AND r.key = cdp.to_jsonb(p.traits) ->> l.key_trait
+	CROSS JOIN LATERAL (SELECT r.traits::text::jsonb -> lookup_candidates.trait AS entry) e
+	WHERE p.profile_id = lookup_candidates.profile_id AND e.entry IS NOT NULL
+$$;
+COMMENT ON FUNCTION cdp.lookup_candidates(bigint, text) IS 'What lookups have for a trait of a profile; part of cdp.explain_trait()';
+
 CREATE FUNCTION cdp.explain_trait(profile_id bigint, trait text)
 RETURNS TABLE (value jsonb, occurred_at timestamptz, source text, rank integer, anchor cdp.identifier, message_id text, verdict text)
 LANGUAGE plpgsql STABLE STRICT PARALLEL UNSAFE ROWS 10
@@ -257,6 +424,16 @@ BEGIN
 			cdp.trait_verdict(l.traits, result, explain_trait.trait)
 		FROM cdp.identity i JOIN cdp.locked_traits l USING (identifier_id) WHERE i.profile_id = profile AND l.trait = explain_trait.trait
 		UNION ALL
+		SELECT r.anchor_id, cdp.to_jsonb(r.traits) -> trait, (m.word ->> 'at')::timestamptz, 'what left the log', (m.word ->> 'rank')::integer,
+			NULL, cdp.trait_verdict(jsonb_build_object(trait, m.word)::text::cdp.traits, result, trait)
+		FROM cdp.identity i JOIN cdp.fragment_remainder r ON r.anchor_id = i.identifier_id
+		CROSS JOIN LATERAL (SELECT r.traits::text::jsonb -> trait AS word) m
+		WHERE i.profile_id = profile AND m.word IS NOT NULL
+		UNION ALL
+		SELECT NULL, l.value, l.occurred_at, l.source, l.rank, NULL,
+			cdp.trait_verdict(cdp.traits(jsonb_build_object(trait, l.value), l.occurred_at, l.rank), result, trait)
+		FROM cdp.lookup_candidates(profile, trait) l
+		UNION ALL
 		SELECT NULL, cdp.to_jsonb(p.computed) -> trait, NULL, format('computed: %s', t.computed), NULL, NULL, cdp.trait_verdict(p.computed, result, trait)
 		FROM cdp.profile p JOIN cdp.trait t ON t.name = trait WHERE p.profile_id = profile AND cdp.to_jsonb(p.computed) ? trait
 	) x
@@ -264,7 +441,7 @@ BEGIN
 	ORDER BY x.occurred_at DESC, x.rank DESC, x.verdict = 'counts' DESC, x.message_id;
 END
 $$;
-COMMENT ON FUNCTION cdp.explain_trait(bigint, text) IS 'Why a profile has the value of a trait that it has: every value that was ever said of it, as it was said, by which message and source, under which identifier, and the verdict on it by the trait''s rule: counts (of most_frequent, sum and union several), by what it lost (such as older, of a source of lower rank, said less often, the smaller value), overruled by a steward, says nothing, or refused: and why. A lock is a row whose source is the ruling; of a computed trait there is a row with what is computed as source. The latest first; no row when nothing was said. The profile id may be an old one';
+COMMENT ON FUNCTION cdp.explain_trait(bigint, text) IS 'Why a profile has the value of a trait that it has: every value that was ever said of it, as it was said, by which message and source, under which identifier, and the verdict on it by the trait''s rule: counts (of most_frequent, sum and union several), by what it lost (such as older, of a source of lower rank, said less often, the smaller value), overruled by a steward, says nothing, or refused: and why. A lock is a row whose source is the ruling; what a lookup has comes from no message, and has the lookup''s name for its source; what messages said that left the log is one row for each anchor; of a computed trait there is a row with what is computed as source. The latest first; no row when nothing was said. The profile id may be an old one';
 
 -- rules
 
@@ -298,6 +475,19 @@ BEGIN
 		SELECT s.id FROM strongest s
 		UNION SELECT l.identifier_b FROM strongest s JOIN cdp.link l ON l.identifier_a = s.id AND l.status = 'related' WHERE s.is_of_account
 	) x;
+	-- of what left the log only the outcome is known: it counts as one word from now on
+	WITH said AS (
+		UPDATE cdp.fragment_remainder r SET traits = coalesce(cdp.merge(x.others, x.word), x.others)
+		FROM (
+			SELECT o.anchor_id, o.identifier_id, (m.map - trait)::text::cdp.traits AS others,
+				cdp.declared_traits(jsonb_build_object(trait, coalesce(cdp.to_jsonb(o.traits) -> trait, 'null')),
+					(m.map -> trait ->> 'at')::timestamptz, (m.map -> trait ->> 'rank')::integer) AS word
+			FROM cdp.fragment_remainder o CROSS JOIN LATERAL (SELECT o.traits::text::jsonb AS map) m WHERE m.map ? trait
+		) x
+		WHERE r.anchor_id = x.anchor_id AND r.identifier_id = x.identifier_id RETURNING r.identifier_id
+	)
+	SELECT nullif(coalesce(touched, '{}') || array_agg(i.identifier_id), '{}') INTO touched
+	FROM said s JOIN cdp.identity i USING (identifier_id);
 	IF touched IS NOT NULL THEN
 		PERFORM cdp.gather_again(touched, 'rule');
 	END IF;
@@ -448,6 +638,208 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION cdp.lock_trait(cdp.identifier, text, jsonb, text) IS 'Rule what the value of a trait is of whom an identifier belongs to, whatever messages say and have said, until cdp.undo() of the ruling whose id it returns. The lock stays with the identifier when profiles merge and split; of two locks in one profile the later counts. Errors 22004 without a reason, 22023, 22003, 54000, 23514 when it is locked to another value, 42704';
+
+-- views with a column for each trait
+
+CREATE FUNCTION cdp.trait(traits cdp.traits, path text[], type anyelement) RETURNS anyelement
+AS 'MODULE_PATHNAME', 'cdp_trait' LANGUAGE C IMMUTABLE PARALLEL SAFE;
+COMMENT ON FUNCTION cdp.trait(cdp.traits, text[], anyelement) IS 'A trait, or what stands at a path of names in it, as a value of the type of the third argument, which is not looked at; null when there is none or it does not fit the type. Types: text, text[], numeric, bigint, integer, double precision, boolean, date, timestamp with time zone, jsonb; error 0A000 for others';
+
+CREATE FUNCTION cdp.profile_view_column(name text, definition json, entity text, OUT expression text, OUT description text) RETURNS record
+LANGUAGE plpgsql STABLE STRICT PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	kinds CONSTANT text[] := '{trait,identifier,segment,purpose,without_purpose,profile}';
+	kind text;
+	subject text;
+	path text[];
+	type text;
+BEGIN
+	IF json_typeof(definition) = 'string' THEN
+		definition := json_build_object('trait', name, 'type', definition #>> '{}');
+	END IF;
+	IF json_typeof(definition) = 'object' THEN
+		SELECT min(k), coalesce(definition ->> 'type', 'text') INTO kind, type FROM json_object_keys(definition) k WHERE k = ANY (kinds);
+		subject := definition ->> kind;
+		path := CASE WHEN json_typeof(definition -> kind) = 'array' THEN ARRAY(SELECT json_array_elements_text(definition -> kind)) ELSE ARRAY[subject] END;
+	END IF;
+	IF kind IS NULL OR array_position(path, NULL) IS NOT NULL OR cardinality(path) = 0 OR (cardinality(path) > 1 AND kind <> 'trait')
+			OR EXISTS (SELECT FROM json_object_keys(definition) k WHERE k NOT IN (kind, 'type'))
+			OR (definition -> 'type' IS NOT NULL AND kind NOT IN ('trait', 'profile')) THEN
+		RAISE EXCEPTION 'invalid definition of column "%"', name USING ERRCODE = 'invalid_parameter_value',
+			HINT = 'A column is the type of the trait of its name, as in "birthday": "date", or an object with one of '
+				|| array_to_string(kinds, ', ') || ', and with type for a trait: {"trait": ["address", "city"], "type": "text"}.';
+	END IF;
+	CASE kind
+		WHEN 'trait' THEN
+			-- the name of a type and nothing else goes into the view's text
+			type := CASE WHEN type ~ '^[a-z][a-z0-9 ]*(\[\])?$' THEN to_regtype(type)::text END;
+			IF type IS NULL OR type NOT IN ('text', 'text[]', 'numeric', 'bigint', 'integer', 'double precision', 'boolean', 'date',
+					'timestamp with time zone', 'jsonb') THEN
+				RAISE EXCEPTION 'column "%" cannot be of that type', name USING ERRCODE = 'undefined_object',
+					HINT = 'Use text, text[], numeric, bigint, integer, double precision, boolean, date, timestamptz or jsonb.';
+			END IF;
+			expression := format('cdp.trait(p.traits, %L::text[], NULL::%s)', path, type);
+			description := format('Trait %s; null where it is not set%s', array_to_string(path, '.'), ' or no ' || nullif(type, 'jsonb'));
+		WHEN 'identifier' THEN
+			IF NOT EXISTS (SELECT FROM cdp.namespace n WHERE n.name = subject AND n.entity = profile_view_column.entity) THEN
+				RAISE EXCEPTION 'namespace "%" of entity % does not exist', subject, entity USING ERRCODE = 'undefined_object',
+					HINT = 'See the table cdp.namespace.';
+			END IF;
+			expression := format('(SELECT i.value FROM cdp.identity i WHERE i.profile_id = p.profile_id AND i.namespace = %L '
+				'ORDER BY i.last_seen_at DESC NULLS LAST, i.value LIMIT 1)::text', subject);
+			description := 'Identifier of namespace ' || subject || ', of several the one seen last';
+		WHEN 'segment' THEN
+			IF NOT EXISTS (SELECT FROM cdp.segment s WHERE s.name = subject) THEN
+				RAISE EXCEPTION 'segment "%" does not exist', subject USING ERRCODE = 'undefined_object', HINT = 'See the table cdp.segment.';
+			END IF;
+			expression := format('EXISTS (SELECT FROM cdp.membership m WHERE m.profile_id = p.profile_id AND m.segment = %L)', subject);
+			description := 'Whether in segment ' || subject;
+		WHEN 'purpose', 'without_purpose' THEN
+			IF NOT EXISTS (SELECT FROM cdp.purpose u WHERE u.name = subject) THEN
+				RAISE EXCEPTION 'purpose "%" does not exist', subject USING ERRCODE = 'undefined_object',
+					HINT = 'See the table cdp.purpose, or make it with cdp.create_purpose().';
+			END IF;
+			expression := format('%scdp.allows(p.consents, (SELECT u.categories FROM cdp.purpose u WHERE u.name = %L))',
+				CASE kind WHEN 'without_purpose' THEN 'NOT ' ELSE '' END, subject);
+			description := format(CASE kind WHEN 'purpose' THEN 'Whether %s is consented to' ELSE 'Whether %s is not consented to' END, subject);
+		WHEN 'profile' THEN
+			expression := CASE
+				WHEN subject IN ('profile_id', 'first_seen_at', 'last_seen_at', 'event_count') THEN 'p.' || subject
+				WHEN subject = 'account_id' AND entity = 'person' THEN '(SELECT g.profile_id FROM cdp.identity i '
+					'JOIN cdp.link l ON l.identifier_a = i.identifier_id AND l.status = ''related'' '
+					'JOIN cdp.identity g ON g.identifier_id = l.identifier_b '
+					'WHERE i.profile_id = p.profile_id ORDER BY l.last_seen_at DESC NULLS LAST, g.profile_id LIMIT 1)' END;
+			IF definition -> 'type' IS NOT NULL AND (type <> 'uuid' OR subject NOT IN ('profile_id', 'account_id')) THEN
+				expression := NULL;
+			ELSIF type = 'uuid' THEN
+				expression := format('lpad(to_hex(%s), 32, ''0'')::uuid', expression);
+			END IF;
+			IF expression IS NULL THEN
+				RAISE EXCEPTION 'column "%" cannot be that of a profile', name USING ERRCODE = 'undefined_object',
+					HINT = 'There are profile_id, first_seen_at, last_seen_at, event_count and, of people, account_id; the ids can be of type uuid.';
+			END IF;
+			description := CASE subject WHEN 'profile_id' THEN 'Profile id' WHEN 'account_id' THEN 'Profile id of the account seen with the person last'
+				WHEN 'first_seen_at' THEN 'Time of the first event' WHEN 'last_seen_at' THEN 'Time of the last event' ELSE 'Number of events' END
+				|| CASE type WHEN 'uuid' THEN ', in hexadecimal' ELSE '' END;
+	END CASE;
+END
+$$;
+COMMENT ON FUNCTION cdp.profile_view_column(text, json, text) IS 'A column of cdp.create_profile_view() as SQL, and in words. Errors 22023, 42704';
+
+CREATE FUNCTION cdp.create_profile_view(
+	name text, columns json, entity text DEFAULT 'person', schema text DEFAULT 'public', purpose text DEFAULT NULL
+) RETURNS void
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+SET client_min_messages = warning
+AS $$
+DECLARE
+	column_name text;
+	definition json;
+	made record;
+	expressions text[] := '{}';
+	comments text[] := '{}';
+	target text;
+	query text;
+	grants text;
+BEGIN
+	PERFORM cdp.require_init();
+	IF name IS NULL OR schema IS NULL OR octet_length(name) NOT BETWEEN 1 AND 63 THEN
+		RAISE EXCEPTION 'invalid name for a view' USING ERRCODE = 'invalid_name', HINT = 'It has 1 to 63 bytes.';
+	END IF;
+	target := format('%I.%I', schema, name);
+	IF columns IS NULL OR json_typeof(columns) <> 'object' THEN
+		RAISE EXCEPTION 'the columns of view "%" are not a JSON object', name USING ERRCODE = 'invalid_parameter_value',
+			HINT = 'Write {"email": "text", "lifetime_value": "numeric"}.';
+	ELSIF NOT EXISTS (SELECT FROM cdp.namespace n WHERE n.entity = create_profile_view.entity) THEN
+		RAISE EXCEPTION 'entity "%" does not exist', entity USING ERRCODE = 'undefined_object', HINT = 'See the table cdp.namespace.';
+	ELSIF purpose IS NOT NULL AND NOT EXISTS (SELECT FROM cdp.purpose u WHERE u.name = create_profile_view.purpose) THEN
+		RAISE EXCEPTION 'purpose "%" does not exist', purpose USING ERRCODE = 'undefined_object',
+			HINT = 'See the table cdp.purpose, or make it with cdp.create_purpose().';
+	ELSIF to_regclass(target) IS NOT NULL AND coalesce(obj_description(to_regclass(target), 'pg_class'), '') NOT LIKE 'Profile view%' THEN
+		RAISE EXCEPTION 'relation "%" exists and is no profile view', name USING ERRCODE = 'duplicate_table',
+			HINT = 'Choose another name or schema, or drop it first.';
+	END IF;
+	IF NOT EXISTS (SELECT FROM json_each(columns) e WHERE json_typeof(e.value) = 'object' AND e.value ->> 'profile' = 'profile_id') THEN
+		expressions := ARRAY['p.profile_id'];
+		comments := ARRAY[format('COMMENT ON COLUMN %s.profile_id IS %L', target, 'Profile id')];
+	END IF;
+	FOR column_name, definition IN SELECT * FROM json_each(columns) LOOP
+		IF octet_length(column_name) NOT BETWEEN 1 AND 63 THEN
+			RAISE EXCEPTION 'invalid name for a column' USING ERRCODE = 'invalid_name', HINT = 'It has 1 to 63 bytes.';
+		END IF;
+		made := cdp.profile_view_column(column_name, definition, entity);
+		expressions := expressions || format('%s AS %I', made.expression, column_name);
+		comments := comments || format('COMMENT ON COLUMN %s.%I IS %L', target, column_name, made.description);
+	END LOOP;
+	-- where rows are kept back, no condition of a reader's own may see them
+	query := format('VIEW %s%s AS SELECT %s FROM cdp.profile p WHERE p.merged_into IS NULL AND p.entity = %L%s', target,
+		CASE WHEN purpose IS NOT NULL THEN ' WITH (security_barrier)' END, array_to_string(expressions, ', '), entity,
+		CASE WHEN purpose IS NOT NULL THEN format(' AND cdp.allows(p.consents, (SELECT u.categories FROM cdp.purpose u WHERE u.name = %L))', purpose) END);
+	BEGIN
+		EXECUTE 'CREATE OR REPLACE ' || query;
+	EXCEPTION WHEN invalid_table_definition THEN -- other columns: who could read it can still
+		SELECT string_agg(format('GRANT %s ON %s TO %s%s', a.privilege_type, target,
+			CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END, CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' END), ';')
+		INTO grants FROM pg_class c CROSS JOIN LATERAL aclexplode(c.relacl) a WHERE c.oid = to_regclass(target) AND a.grantee <> c.relowner;
+		EXECUTE 'DROP VIEW ' || target;
+		EXECUTE 'CREATE ' || query;
+		EXECUTE coalesce(grants, '');
+	END;
+	EXECUTE format('COMMENT ON VIEW %s IS %L', target, format('Profile view: a row for each live profile of entity %s%s; made by cdp.create_profile_view()',
+		entity, ' that consents to ' || purpose));
+	EXECUTE array_to_string(comments, ';');
+END
+$$;
+COMMENT ON FUNCTION cdp.create_profile_view(text, json, text, text, text) IS 'Make or replace a view with a row for each live profile of an entity (with purpose: only of those who consent to it) and real columns with types. columns: {"name": "type of the trait of that name"} or {"name": {"trait": name or path, "type": ..}}, {"identifier": namespace}, {"segment": name}, {"purpose": name}, {"without_purpose": name}, {"profile": profile_id, account_id, first_seen_at, last_seen_at or event_count}. A value that does not fit its type is null. Errors 42602, 22023, 42704, 42P07, 42701, 2BP01';
+
+CREATE FUNCTION cdp.drop_profile_view(name text, schema text DEFAULT 'public') RETURNS void
+LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	target text := format('%I.%I', schema, name);
+BEGIN
+	IF coalesce(obj_description(to_regclass(target), 'pg_class'), '') NOT LIKE 'Profile view%' THEN
+		RAISE EXCEPTION 'profile view "%" does not exist', name USING ERRCODE = 'undefined_object',
+			HINT = 'A view that was made otherwise is dropped by DROP VIEW.';
+	END IF;
+	EXECUTE 'DROP VIEW ' || target;
+END
+$$;
+COMMENT ON FUNCTION cdp.drop_profile_view(text, text) IS 'Drop a view that cdp.create_profile_view() made. Errors 42704, 2BP01';
+
+CREATE FUNCTION cdp.create_cdm_views(schema text DEFAULT 'cdm') RETURNS void
+LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+SET client_min_messages = warning
+AS $$
+DECLARE
+	address CONSTANT text := '"address1Line1": {"trait": ["address", "street"]}, "address1City": {"trait": ["address", "city"]}, '
+		'"address1StateOrProvince": {"trait": ["address", "state"]}, "address1PostalCode": {"trait": ["address", "postalCode"]}, '
+		'"address1Country": {"trait": ["address", "country"]}, "createdOn": {"profile": "first_seen_at"}, "modifiedOn": {"profile": "last_seen_at"}';
+BEGIN
+	PERFORM cdp.require_init();
+	IF to_regnamespace(quote_ident(schema)) IS NULL THEN
+		EXECUTE format('CREATE SCHEMA %I', schema);
+	END IF;
+	-- attribute names and types: microsoft/CDM, schemaDocuments/core/applicationCommon/{Contact,Account,Address}.cdm.json, version 1.3
+	PERFORM cdp.create_profile_view('Contact', ('{"contactId": {"profile": "profile_id", "type": "uuid"}, "accountId": {"profile": "account_id", "type": "uuid"}, '
+		'"firstName": "text", "lastName": "text", "fullName": {"trait": "name"}, "jobTitle": {"trait": "title"}, "birthDate": {"trait": "birthday", "type": "date"}, '
+		'"genderCode_display": {"trait": "gender"}, "EMailAddress1": {"trait": "email"}, "mobilePhone": {"trait": "phone"}, '
+		'"webSiteUrl": {"trait": "website"}, "description": "text", '
+		|| (SELECT coalesce(max('"doNotBulkEMail": {"without_purpose": "marketing"}, '), '') FROM cdp.purpose u WHERE u.name = 'marketing')
+		|| address || '}')::json, schema => create_cdm_views.schema);
+	PERFORM cdp.create_profile_view('Account', ('{"accountId": {"profile": "profile_id", "type": "uuid"}, "name": "text", '
+		|| (SELECT coalesce(max('"accountNumber": {"identifier": "group_id"}, '), '') FROM cdp.namespace n WHERE n.name = 'group_id' AND n.entity = 'account')
+		|| '"industryCode_display": {"trait": "industry"}, "numberOfEmployees": {"trait": "employees", "type": "integer"}, '
+		'"EMailAddress1": {"trait": "email"}, "telephone1": {"trait": "phone"}, "webSiteUrl": {"trait": "website"}, "description": "text", '
+		|| address || '}')::json, entity => 'account', schema => create_cdm_views.schema);
+END
+$$;
+COMMENT ON FUNCTION cdp.create_cdm_views(text) IS 'Make or replace the views "Contact" (people) and "Account" in a schema, which is made if need be: the usual traits under the names that Microsoft''s Common Data Model has for them. Errors as of cdp.create_profile_view()';
 
 -- timelines: packed sets of events, on any table
 
@@ -700,12 +1092,35 @@ BEGIN
 	COMMENT ON COLUMN cdp.fragment.anchor_id IS 'To whom the events are anchored';
 	COMMENT ON COLUMN cdp.fragment.identifier_id IS 'Their strongest identifier: the anchor itself, or a contested device that the anchor held; so a device is folded again without the rest';
 
+	CREATE TABLE IF NOT EXISTS cdp.lookup (
+		lookup_id integer NOT NULL GENERATED BY DEFAULT AS IDENTITY CONSTRAINT lookup_pkey PRIMARY KEY,
+		name text COLLATE "C" NOT NULL CONSTRAINT lookup_name_key UNIQUE,
+		relation text NOT NULL,
+		key_trait text NOT NULL,
+		key_column text NOT NULL,
+		columns jsonb NOT NULL,
+		rank integer NOT NULL CONSTRAINT lookup_rank_check CHECK (rank BETWEEN -32767 AND 32767),
+		observed_column text,
+		refreshed_at timestamptz
+	);
+	COMMENT ON TABLE cdp.lookup IS 'Tables from which profiles get traits by the value of one of theirs; changed by cdp.create_lookup() and cdp.drop_lookup()';
+	COMMENT ON COLUMN cdp.lookup.columns IS 'Trait -> column';
+
+	CREATE TABLE IF NOT EXISTS cdp.lookup_row (
+		lookup_id integer NOT NULL,
+		key text COLLATE "C" NOT NULL,
+		traits cdp.traits NOT NULL,
+		CONSTRAINT lookup_row_pkey PRIMARY KEY (lookup_id, key)
+	);
+	COMMENT ON TABLE cdp.lookup_row IS 'The copies of lookups'' relations, made by cdp.refresh_lookup(); a profile is the fold of its fragments and of the rows found by its traits';
+
 	CREATE OR REPLACE VIEW cdp.statement AS
 		SELECT coalesce(h.identifier_id, e.identifier_id) AS anchor_id, e.identifier_id, true AS is_own, e.occurred_at, e.message_id, e.source_id,
 			CASE WHEN e.type = 'identify' AND jsonb_typeof(e.message -> 'traits') = 'object' AND e.message -> 'traits' <> '{}'
 				THEN e.message -> 'traits' END AS traits,
 			CASE WHEN jsonb_typeof(e.message #> '{context,consent,categoryPreferences}') = 'object'
-				THEN e.message #> '{context,consent,categoryPreferences}' END AS consents
+				THEN e.message #> '{context,consent,categoryPreferences}' END AS consents,
+			e.tableoid AS event_table, e.ctid AS event_ctid, e.received_at
 		FROM cdp.event e
 		LEFT JOIN cdp.identity i ON i.identifier_id = e.identifier_id
 		LEFT JOIN LATERAL (
@@ -716,7 +1131,8 @@ BEGIN
 		WHERE e.identifier_id <> 0
 		UNION ALL -- of an account, whoever sent it
 		SELECT g.identifier_id AS anchor_id, g.identifier_id, false AS is_own, e.occurred_at, e.message_id, e.source_id,
-			e.message -> 'traits' AS traits, NULL::jsonb AS consents
+			e.message -> 'traits' AS traits, NULL::jsonb AS consents, e.tableoid AS event_table, e.ctid AS event_ctid,
+			e.received_at
 		FROM cdp.identity g JOIN cdp.namespace n ON n.name = g.namespace AND n.entity <> 'person'
 		CROSS JOIN LATERAL (
 			SELECT l.identifier_a AS id FROM cdp.link l WHERE l.identifier_b = g.identifier_id AND l.status = 'related'
@@ -773,23 +1189,50 @@ BEGIN
 		FROM cdp.identity i JOIN cdp.ruling r ON r.a = cdp.identifier(i.namespace, i.value) AND r.kind = 'lock' AND r.undone_at IS NULL;
 	COMMENT ON VIEW cdp.locked_traits IS 'Traits whose value a steward locked, see cdp.lock_trait(); cdp.undo() of the ruling ends it';
 
-	CREATE OR REPLACE VIEW cdp.derived_fragment AS
-		SELECT d.anchor_id, d.identifier_id, cdp.merge_traits(d.traits) AS traits,
-			cdp.merge_consents((
+	CREATE TABLE IF NOT EXISTS cdp.fragment_remainder (
+		anchor_id bigint NOT NULL,
+		identifier_id bigint NOT NULL,
+		traits cdp.traits,
+		consents cdp.consent_state,
+		first_seen_at timestamptz,
+		last_seen_at timestamptz,
+		event_count bigint NOT NULL,
+		CONSTRAINT fragment_remainder_pkey PRIMARY KEY (anchor_id, identifier_id)
+	) WITH (fillfactor = 80);
+	CREATE INDEX IF NOT EXISTS fragment_remainder_identifier_id_idx ON cdp.fragment_remainder (identifier_id);
+	COMMENT ON TABLE cdp.fragment_remainder IS 'What the events said that left the log by cdp.set_retention(), with whom they were anchored to then';
+
+	CREATE OR REPLACE VIEW cdp.contribution AS
+		SELECT d.anchor_id, d.identifier_id, cdp.declared_traits(d.traits, d.occurred_at, s.rank) AS traits, (
 				SELECT cdp.merge_consents(format('{%s:{"at":%s,"value":%s}}', to_json(p.key),
 					to_json(d.occurred_at AT TIME ZONE 'UTC'), p.value)::cdp.consent_state)
-				FROM jsonb_each(d.consents) p WHERE jsonb_typeof(p.value) = 'boolean')) AS consents,
-			min(d.occurred_at) FILTER (WHERE d.is_own) AS first_seen_at, max(d.occurred_at) FILTER (WHERE d.is_own) AS last_seen_at,
-			count(*) FILTER (WHERE d.is_own) AS event_count
+				FROM jsonb_each(d.consents) p WHERE jsonb_typeof(p.value) = 'boolean') AS consents,
+			CASE WHEN d.is_own THEN d.occurred_at END AS first_seen_at, CASE WHEN d.is_own THEN d.occurred_at END AS last_seen_at,
+			d.is_own::integer::bigint AS event_count, d.event_table, d.event_ctid, d.received_at
+		FROM cdp.statement d JOIN cdp.source s ON s.source_id = d.source_id;
+	COMMENT ON VIEW cdp.contribution IS 'What each event adds to a fragment; restrict identifier_id';
+
+	CREATE OR REPLACE VIEW cdp.remaining_fragment AS
+		SELECT coalesce(a.identifier_id, r.identifier_id) AS anchor_id, r.identifier_id, r.traits, r.consents,
+			r.first_seen_at, r.last_seen_at, r.event_count
+		FROM cdp.fragment_remainder r JOIN cdp.entrant i ON i.identifier_id = r.identifier_id
+		LEFT JOIN cdp.entrant a ON a.identifier_id = r.anchor_id;
+	COMMENT ON VIEW cdp.remaining_fragment IS 'What counts of cdp.fragment_remainder by the rules in force; of whom is no longer in the graph what came from a shared device is that device''s';
+
+	CREATE OR REPLACE VIEW cdp.derived_fragment AS
+		SELECT d.anchor_id, d.identifier_id, cdp.merge_traits(d.traits) AS traits, cdp.merge_consents(d.consents) AS consents,
+			min(d.first_seen_at) AS first_seen_at, max(d.last_seen_at) AS last_seen_at, sum(d.event_count)::bigint AS event_count
 		FROM (
-			SELECT x.anchor_id, x.identifier_id, x.is_own, x.occurred_at, cdp.declared_traits(x.traits, x.occurred_at, s.rank) AS traits, x.consents
-			FROM cdp.statement x JOIN cdp.source s ON s.source_id = x.source_id
+			SELECT c.anchor_id, c.identifier_id, c.traits, c.consents, c.first_seen_at, c.last_seen_at, c.event_count FROM cdp.contribution c
 			UNION ALL
-			SELECT l.identifier_id AS anchor_id, l.identifier_id, false AS is_own, l.ruled_at AS occurred_at, l.traits, NULL::jsonb AS consents
+			SELECT r.anchor_id, r.identifier_id, r.traits, r.consents, r.first_seen_at, r.last_seen_at, r.event_count FROM cdp.remaining_fragment r
+			UNION ALL
+			SELECT l.identifier_id AS anchor_id, l.identifier_id, l.traits, NULL::cdp.consent_state AS consents, NULL::timestamptz AS first_seen_at,
+				NULL::timestamptz AS last_seen_at, 0::bigint AS event_count
 			FROM cdp.locked_traits l
 		) d
 		GROUP BY d.anchor_id, d.identifier_id;
-	COMMENT ON VIEW cdp.derived_fragment IS 'What cdp.fragment must hold, derived from the log, cdp.sign_in and the locks of stewards; restrict identifier_id';
+	COMMENT ON VIEW cdp.derived_fragment IS 'What cdp.fragment must hold, derived from the log, what left it, cdp.sign_in and the locks of stewards; restrict identifier_id';
 
 	CREATE TABLE IF NOT EXISTS cdp.timeline_part (
 		anchor_id bigint NOT NULL,
@@ -815,23 +1258,43 @@ BEGIN
 	CREATE OR REPLACE TRIGGER property_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON cdp.property
 		FOR EACH STATEMENT EXECUTE FUNCTION cdp.rules_changed();
 
-	-- A part of more than 1,500 bytes is full, as in src/profile/parts.c.
+	CREATE TABLE IF NOT EXISTS cdp.timeline_remainder (
+		anchor_id bigint NOT NULL,
+		identifier_id bigint NOT NULL,
+		month date NOT NULL,
+		events cdp.timeline NOT NULL,
+		CONSTRAINT timeline_remainder_pkey PRIMARY KEY (anchor_id, identifier_id, month)
+	) WITH (fillfactor = 80);
+	CREATE INDEX IF NOT EXISTS timeline_remainder_identifier_id_idx ON cdp.timeline_remainder (identifier_id);
+	COMMENT ON TABLE cdp.timeline_remainder IS 'The part of cdp.timeline_part whose events left the log by cdp.set_retention(), with the properties that were declared then';
+
 	-- The properties come by an outer join, so that a parallel worker reads them out of the message and hands only them on.
+	CREATE OR REPLACE VIEW cdp.timeline_entry AS
+		SELECT CASE WHEN i.is_contested THEN coalesce(cdp.holder(x.identifier_id, x.occurred_at, x.message_id), x.identifier_id)
+				ELSE x.identifier_id END AS anchor_id,
+			x.identifier_id, date_trunc('month', x.occurred_at AT TIME ZONE 'UTC')::date AS month, x.name, x.occurred_at, c.properties,
+			x.tableoid AS event_table, x.ctid AS event_ctid, x.received_at
+		FROM cdp.event x LEFT JOIN cdp.identity i ON i.identifier_id = x.identifier_id
+		LEFT JOIN LATERAL (SELECT cdp.carried_properties(x.name, x.message) AS properties) c ON true
+		WHERE x.identifier_id <> 0 AND x.name IS NOT NULL;
+	COMMENT ON VIEW cdp.timeline_entry IS 'What each event that has a name adds to a timeline; restrict identifier_id';
+
+	-- A part of more than 1,500 bytes is full, as in src/profile/parts.c.
 	CREATE OR REPLACE VIEW cdp.derived_timeline_part AS
 		SELECT d.anchor_id, d.identifier_id, d.month, (pg_column_size(d.events) > 1500)::integer AS part, d.events
 		FROM (
-			SELECT e.anchor_id, e.identifier_id, date_trunc('month', e.occurred_at AT TIME ZONE 'UTC')::date AS month,
-				cdp.timeline_agg(e.name, e.occurred_at, e.properties) AS events
+			SELECT x.anchor_id, x.identifier_id, x.month, cdp.add_timelines(x.events) AS events
 			FROM (
-				SELECT CASE WHEN i.is_contested THEN coalesce(cdp.holder(x.identifier_id, x.occurred_at, x.message_id), x.identifier_id)
-					ELSE x.identifier_id END AS anchor_id, x.identifier_id, x.occurred_at, x.name, c.properties
-				FROM cdp.event x LEFT JOIN cdp.identity i ON i.identifier_id = x.identifier_id
-				LEFT JOIN LATERAL (SELECT cdp.carried_properties(x.name, x.message) AS properties) c ON true
-				WHERE x.identifier_id <> 0 AND x.name IS NOT NULL
-			) e
-			GROUP BY e.anchor_id, e.identifier_id, date_trunc('month', e.occurred_at AT TIME ZONE 'UTC')::date
+				SELECT e.anchor_id, e.identifier_id, e.month, cdp.timeline_agg(e.name, e.occurred_at, e.properties) AS events
+				FROM cdp.timeline_entry e GROUP BY e.anchor_id, e.identifier_id, e.month
+				UNION ALL
+				SELECT coalesce(a.identifier_id, r.identifier_id) AS anchor_id, r.identifier_id, r.month, r.events
+				FROM cdp.timeline_remainder r JOIN cdp.entrant i ON i.identifier_id = r.identifier_id
+				LEFT JOIN cdp.entrant a ON a.identifier_id = r.anchor_id
+			) x
+			GROUP BY x.anchor_id, x.identifier_id, x.month
 		) d;
-	COMMENT ON VIEW cdp.derived_timeline_part IS 'What cdp.timeline_part must hold, derived from the log and cdp.sign_in, all of a month in one part; restrict identifier_id';
+	COMMENT ON VIEW cdp.derived_timeline_part IS 'What cdp.timeline_part must hold, derived from the log, what left it, and cdp.sign_in, all of a month in one part; restrict identifier_id';
 
 	CREATE OR REPLACE VIEW cdp.timelines AS
 		SELECT i.profile_id, p.month, p.events FROM cdp.timeline_part p JOIN cdp.identity i ON i.identifier_id = p.anchor_id;

@@ -26,14 +26,18 @@
 /* Tell pg_stat_activity, and with it cdp.status, how far a long command is. */
 extern void cdp_show_progress(const char *what);
 
+#include "base/append.h"
 #include "base/cached.h"
 #include "base/hash.h"
 #include "base/json.h"
+#include "base/jsonb.h"
+#include "base/limit.h"
 #include "base/lookup.h"
 #include "base/settings.h"
 #include "base/spi.h"
 #include "base/stamped.h"
 #include "base/time.h"
+#include "base/upsert.h"
 #include "base/batch.h"
 
 #endif

@@ -20,20 +20,34 @@ cdp_message_type_of(const char *name, int length)
 	return -1;
 }
 
+/* Add an id to a growing list. */
+static void
+add_id(CdpBatch *batch, int64 **ids, int *n, int *capacity, int64 id)
+{
+	if (*ids == NULL)
+	{
+		*capacity = 64;
+		*ids = MemoryContextAlloc(batch->context, sizeof(int64) * *capacity);
+	}
+	if (*n == *capacity)
+	{
+		*capacity *= 2;
+		*ids = repalloc_huge(*ids, sizeof(int64) * (Size) *capacity);
+	}
+	(*ids)[(*n)++] = id;
+}
+
 void
 cdp_batch_touch(CdpBatch *batch, int64 profile_id)
 {
-	if (batch->profiles == NULL)
-	{
-		batch->profiles_capacity = 64;
-		batch->profiles = MemoryContextAlloc(batch->context, sizeof(int64) * batch->profiles_capacity);
-	}
-	if (batch->n_profiles == batch->profiles_capacity)
-	{
-		batch->profiles_capacity *= 2;
-		batch->profiles = repalloc_huge(batch->profiles, sizeof(int64) * (Size) batch->profiles_capacity);
-	}
-	batch->profiles[batch->n_profiles++] = profile_id;
+	add_id(batch, &batch->profiles, &batch->n_profiles, &batch->profiles_capacity, profile_id);
+}
+
+void
+cdp_batch_refold(CdpBatch *batch, int64 profile_id)
+{
+	cdp_batch_touch(batch, profile_id);
+	add_id(batch, &batch->refolded_profiles, &batch->n_refolded_profiles, &batch->refolded_profiles_capacity, profile_id);
 }
 
 /* Add a fragment; returns its index. */

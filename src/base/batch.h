@@ -36,6 +36,7 @@ typedef struct CdpPayload
 	int16 source_rank;
 	bool corrects_clock;
 	const char *phone_region; /* NULL: none */
+	const char *transformation; /* a function's qualified name; NULL: none */
 } CdpPayload;
 
 #define CDP_MESSAGE_TYPES 6
@@ -50,6 +51,9 @@ typedef struct CdpMessage
 	const CdpPayload *payload;
 	CdpJsonValue json;	   /* the message */
 	CdpJsonValue envelope; /* the batch around it, or none */
+
+	/* event: transform */
+	const struct CdpMessage *sent; /* as it came, where a transformation made another of it; else NULL */
 
 	/* event: validate */
 	CdpMessageType type;
@@ -110,6 +114,16 @@ typedef struct CdpBatchIdentifier
 	int fragment;			   /* in batch->fragments: what is anchored to itself; -1: none yet */
 } CdpBatchIdentifier;
 
+/* What is known of somebody: of a profile, or a part of it. */
+typedef struct CdpKnown
+{
+	struct CdpStamped *traits; /* NULL: nothing said */
+	struct CdpStamped *consents;
+	int64 event_count;
+	TimestampTz first_seen_at; /* of one event at least */
+	TimestampTz last_seen_at;
+} CdpKnown;
+
 /*
  * identity: what the batch's messages of one strongest identifier say of the one they are anchored to; the two differ
  * on contested devices only, and with what is said of accounts.
@@ -118,14 +132,9 @@ typedef struct CdpBatchFragment
 {
 	int64 anchor_id;
 	int64 identifier_id;
+	int64 profile_id; /* of the anchor; profile fills it in where the anchor is an identifier of the batch */
 	bool is_refolded; /* to be folded again from the log as a whole, in which these messages stand by then */
-
-	/* consent and profile fill it in; NULL: nothing said */
-	struct CdpStamped *traits;
-	struct CdpStamped *consents;
-	int64 event_count;
-	TimestampTz first_seen_at;
-	TimestampTz last_seen_at;
+	CdpKnown known;	  /* consent and profile fill it in */
 } CdpBatchFragment;
 
 /* identity: a distinct pair of this batch, the stronger end first */
@@ -208,6 +217,10 @@ typedef struct CdpBatch
 	int n_profiles;
 	int profiles_capacity;
 
+	int64 *refolded_profiles; /* those of them that are to be folded from all their fragments; profile sorts them */
+	int n_refolded_profiles;
+	int refolded_profiles_capacity;
+
 	int64 *changed_profiles; /* profile: those whose traits, identifiers or consents differ from before */
 	int n_changed_profiles;
 
@@ -239,7 +252,8 @@ extern int cdp_batch_fragment(CdpBatch *batch, int64 anchor_id, int64 identifier
 /* Find or add the fragment of what is anchored to an identifier of the batch itself. */
 extern int cdp_batch_own_fragment(CdpBatch *batch, int identifier);
 
-/* Add a profile to the touched ones (any number of times). */
+/* Add a profile to the touched ones (any number of times); to those that are to be folded as a whole besides. */
 extern void cdp_batch_touch(CdpBatch *batch, int64 profile_id);
+extern void cdp_batch_refold(CdpBatch *batch, int64 profile_id);
 
 #endif

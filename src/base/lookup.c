@@ -13,26 +13,12 @@
 #include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
+#include "storage/bufmgr.h"
 #include "utils/acl.h"
 #include "utils/fmgroids.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
-
-/* OID of a table or index of the schema cdp; an error when it does not exist. */
-static Oid
-relation_oid(const char *name)
-{
-	Oid relation = get_relname_relid(name, get_namespace_oid("cdp", false));
-
-	if (!OidIsValid(relation))
-	{
-		cdp_require_init();
-		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("cdp.%s does not exist", name),
-						errhint("Run SELECT cdp.init() again.")));
-	}
-	return relation;
-}
 
 /*
  * OIDs are looked up once and again after anything happened to one of the relations.  The number of the
@@ -57,11 +43,31 @@ forget(Datum arg, Oid relation)
 	}
 }
 
-/* Find the kind's table and index. */
+/* Find the numbers of the columns that are read. */
+static void
+find_columns(CdpLookupKind *kind)
+{
+	char *names = pstrdup(kind->columns);
+	char *state = NULL;
+	int n = 0;
+
+	for (char *name = strtok_r(names, ", ", &state); name != NULL; name = strtok_r(NULL, ", ", &state))
+	{
+		Assert(n < CDP_MAX_LOOKUP_COLUMNS);
+		kind->attributes[n] = get_attnum(kind->table_oid, name);
+		if (kind->attributes[n++] == InvalidAttrNumber)
+			ereport(ERROR, (errcode(ERRCODE_UNDEFINED_COLUMN), errmsg("column \"%s\" of cdp.%s does not exist", name, kind->table),
+							errhint("Run SELECT cdp.init() again.")));
+	}
+	pfree(names);
+}
+
+/* Find the kind's table, index and columns. */
 static void
 find_relations(CdpLookupKind *kind)
 {
 	static bool is_registered = false;
+	uint64 found;
 
 	if (!is_registered)
 	{
@@ -70,11 +76,42 @@ find_relations(CdpLookupKind *kind)
 	}
 	if (n_known + 2 > (int) lengthof(known))
 		forget((Datum) 0, InvalidOid);
-	kind->table_oid = relation_oid(kind->table);
-	kind->index_oid = relation_oid(kind->index);
-	kind->generation = generation;
+	found = generation;
+	kind->table_oid = cdp_relation_oid(kind->table);
+	kind->index_oid = cdp_relation_oid(kind->index);
 	known[n_known++] = kind->table_oid;
 	known[n_known++] = kind->index_oid;
+	find_columns(kind);
+	kind->generation = found;
+}
+
+/* Open the kind's table, which may be another than last time. */
+static Relation
+open_table(CdpLookupKind *kind)
+{
+	for (;;)
+	{
+		Relation table;
+
+		if (kind->generation != generation)
+			find_relations(kind);
+		table = try_table_open(kind->table_oid, AccessShareLock);
+		if (table != NULL && kind->generation == generation)
+			return table;
+		if (table != NULL) /* it changed while we waited for the lock */
+			table_close(table, NoLock);
+		kind->generation = 0;
+	}
+}
+
+/* May the user read the table? */
+static void
+check_privilege(const CdpLookupKind *kind)
+{
+	AclResult acl = pg_class_aclcheck(kind->table_oid, GetUserId(), ACL_SELECT);
+
+	if (acl != ACLCHECK_OK)
+		aclcheck_error(acl, OBJECT_TABLE, kind->table);
 }
 
 /* Open the index scan. */
@@ -100,26 +137,21 @@ begin_scan(CdpLookup *lookup, const CdpLookupKind *kind, const Datum *keys)
 void
 cdp_lookup_begin(CdpLookup *lookup, CdpLookupKind *kind, const Datum *keys)
 {
-	AclResult acl;
-
 	memset(lookup, 0, sizeof(CdpLookup));
-	if (kind->generation != generation)
-		find_relations(kind);
-	lookup->table = table_open(kind->table_oid, AccessShareLock);
+	lookup->kind = kind;
+	lookup->table = open_table(kind);
 	if (lookup->table->rd_rel->relkind != RELKIND_RELATION || lookup->table->rd_rel->relrowsecurity)
 	{
 		MemoryContext caller = CurrentMemoryContext;
 
-		table_close(lookup->table, AccessShareLock);
+		table_close(lookup->table, NoLock);
 		lookup->table = NULL;
 		SPI_connect();
 		MemoryContextSwitchTo(caller);
 		lookup->n_rows = cdp_run(&kind->by_sql, unconstify(Datum *, keys), NULL);
 		return;
 	}
-	acl = pg_class_aclcheck(kind->table_oid, GetUserId(), ACL_SELECT);
-	if (acl != ACLCHECK_OK)
-		aclcheck_error(acl, OBJECT_TABLE, kind->table);
+	check_privilege(kind);
 	begin_scan(lookup, kind, keys);
 }
 
@@ -132,26 +164,11 @@ cdp_lookup_next(CdpLookup *lookup)
 }
 
 Datum
-cdp_lookup_value(CdpLookup *lookup, const char *column, bool *isnull)
+cdp_lookup_value(CdpLookup *lookup, int column, bool *isnull)
 {
-	TupleDesc descriptor = lookup->scan != NULL ? RelationGetDescr(lookup->table) : SPI_tuptable->tupdesc;
-
-	for (int k = 0; k < descriptor->natts; k++)
-	{
-		/* callers ask in the order of the columns more often than not */
-		int i = (lookup->last_column + k) % descriptor->natts;
-		Form_pg_attribute attribute = TupleDescAttr(descriptor, i);
-
-		if (attribute->attisdropped || strcmp(NameStr(attribute->attname), column) != 0)
-			continue;
-		lookup->last_column = i + 1;
-		if (lookup->scan != NULL)
-			return slot_getattr(lookup->slot, i + 1, isnull);
-		return cdp_result_datum(lookup->row - 1, i + 1, isnull);
-	}
-	ereport(ERROR, (errcode(ERRCODE_UNDEFINED_COLUMN), errmsg("column \"%s\" of a table of cdp does not exist", column),
-					errhint("Run SELECT cdp.init().")));
-	pg_unreachable();
+	if (lookup->scan == NULL)
+		return cdp_result_datum(lookup->row - 1, column + 1, isnull);
+	return slot_getattr(lookup->slot, lookup->kind->attributes[column], isnull);
 }
 
 void
@@ -167,6 +184,22 @@ cdp_lookup_end(CdpLookup *lookup)
 	}
 	index_endscan(lookup->scan);
 	ExecDropSingleTupleTableSlot(lookup->slot);
-	index_close(lookup->index, AccessShareLock);
-	table_close(lookup->table, AccessShareLock);
+	index_close(lookup->index, NoLock);
+	table_close(lookup->table, NoLock);
+}
+
+bool
+cdp_lookup_is_empty(CdpLookupKind *kind)
+{
+	Relation index;
+	bool is_empty;
+
+	if (kind->generation != generation)
+		find_relations(kind);
+	check_privilege(kind);
+	index = index_open(kind->index_oid, AccessShareLock);
+	/* a b-tree that never had an entry is its first page alone */
+	is_empty = index->rd_rel->relkind == RELKIND_INDEX && RelationGetNumberOfBlocks(index) == 1;
+	index_close(index, NoLock);
+	return is_empty;
 }

@@ -17,6 +17,7 @@
 #include "utils/rel.h"
 
 #define CDP_MAX_LOOKUP_KEYS 2
+#define CDP_MAX_LOOKUP_COLUMNS 8
 
 /* What is looked up: static, one per kind of lookup. */
 typedef struct CdpLookupKind
@@ -25,25 +26,28 @@ typedef struct CdpLookupKind
 	const char *index; /* a b-tree whose first columns are the keys, bigint or text COLLATE "C" */
 	int n_keys;
 	bool is_text; /* the keys are text, else bigint */
-	CdpQuery by_sql; /* SELECT * FROM cdp.<table> WHERE .. ORDER BY the index's columns */
-	uint64 generation; /* of the OIDs, see lookup.c */
+	const char *columns; /* what is read: "profile_id, segment" */
+	CdpQuery by_sql;
+	uint64 generation; /* of what follows, see lookup.c */
 	Oid table_oid;
 	Oid index_oid;
+	AttrNumber attributes[CDP_MAX_LOOKUP_COLUMNS]; /* of the columns */
 } CdpLookupKind;
 
-/* A kind of lookup, written as an initialiser; its condition as SQL with qualified operators. */
-#define CDP_LOOKUP(table, index, n, is_text, where, order, types)                                                            \
+/* A kind of lookup, written as an initialiser; its condition as SQL with qualified operators, its order that of the index. */
+#define CDP_LOOKUP(table, index, n, is_text, columns, where, order, types)                                            \
 	{                                                                                                                  \
-		table, index, n, is_text, {"SELECT * FROM cdp." table " WHERE " where " ORDER BY " order, types}, 0, 0, 0     \
+		table, index, n, is_text, columns,                                                                             \
+			{"SELECT " columns " FROM cdp." table " WHERE " where " ORDER BY " order, types}                           \
 	}
 
 typedef struct CdpLookup
 {
+	const CdpLookupKind *kind;
 	Relation table;
 	Relation index;
 	IndexScanDesc scan;
 	TupleTableSlot *slot;
-	int last_column; /* after the one that was asked for last */
 	uint64 row; /* by SQL: rows read so far */
 	uint64 n_rows;
 } CdpLookup;
@@ -51,7 +55,10 @@ typedef struct CdpLookup
 /* Lookups by SQL connect SPI between begin and end; so lookups must end in the reverse order of their beginning. */
 extern void cdp_lookup_begin(CdpLookup *lookup, CdpLookupKind *kind, const Datum *keys);
 extern bool cdp_lookup_next(CdpLookup *lookup);
-extern Datum cdp_lookup_value(CdpLookup *lookup, const char *column, bool *isnull); /* good until the next row */
-extern void cdp_lookup_end(CdpLookup *lookup);
+extern Datum cdp_lookup_value(CdpLookup *lookup, int column, bool *isnull); /* from 0; good until the next row */
+extern void cdp_lookup_end(CdpLookup *lookup); /* locks stay until the end of the transaction, as a query's do */
+
+/* Is there no row under any key? A cheap look that may say no where the answer is yes. */
+extern bool cdp_lookup_is_empty(CdpLookupKind *kind);
 
 #endif

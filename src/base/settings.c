@@ -19,6 +19,8 @@ char *cdp_clock_setting = NULL;
 int cdp_worker_naptime = 1000;
 int cdp_identity_max_component = 100000;
 char *cdp_worker_role = NULL;
+int cdp_table_source_timeout = 60000;
+int cdp_transformation_timeout = 1000;
 
 /* The clock as check_clock() read it; DT_NOBEGIN: not set. */
 static TimestampTz clock_at = DT_NOBEGIN;
@@ -90,5 +92,12 @@ cdp_settings_init(void)
 							&cdp_worker_naptime, 1000, 10, 3600 * 1000, PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
 	DefineCustomStringVariable("cdp.worker_role", "Sets the role the worker acts as.",
 							   "Empty: the owner of the inbox.", &cdp_worker_role, "", PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("cdp.table_source_timeout", "Sets how long cdp.read_table_sources() reads one table source.",
+							"0: as long as it takes.", &cdp_table_source_timeout, 60 * 1000, 0, INT_MAX, PGC_USERSET,
+							GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomIntVariable("cdp.transformation_timeout",
+							"Sets how long a source's transformation may take for one message.",
+							"0: as long as it takes.", &cdp_transformation_timeout, 1000, 0, INT_MAX, PGC_SUSET,
+							GUC_UNIT_MS, NULL, NULL, NULL);
 	MarkGUCPrefixReserved("cdp");
 }

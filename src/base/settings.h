@@ -16,6 +16,8 @@ extern int cdp_max_resolve_memory;	 /* cdp.max_resolve_memory, kB */
 extern char *cdp_clock_setting; /* cdp.clock: '' or a timestamp that stands in for now() */
 extern int cdp_worker_naptime;	/* cdp.worker_naptime, milliseconds */
 extern char *cdp_worker_role;	/* cdp.worker_role: role the worker acts as */
+extern int cdp_table_source_timeout; /* cdp.table_source_timeout, milliseconds */
+extern int cdp_transformation_timeout; /* cdp.transformation_timeout, milliseconds */
 
 extern void cdp_settings_init(void);
 

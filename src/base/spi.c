@@ -191,6 +191,20 @@ cdp_type_oid(const char *name)
 	return type;
 }
 
+Oid
+cdp_relation_oid(const char *name)
+{
+	Oid relation = get_relname_relid(name, get_namespace_oid("cdp", false));
+
+	if (!OidIsValid(relation))
+	{
+		cdp_require_init();
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("cdp.%s does not exist", name),
+						errhint("Run SELECT cdp.init() again.")));
+	}
+	return relation;
+}
+
 CdpColumn *
 cdp_column(Oid type, int expected)
 {
@@ -229,6 +243,12 @@ void
 cdp_column_add_null(CdpColumn *column)
 {
 	add(column, (Datum) 0, true);
+}
+
+void
+cdp_column_add_any(CdpColumn *column, Datum value, bool is_null)
+{
+	add(column, is_null ? (Datum) 0 : value, is_null);
 }
 
 void

@@ -52,6 +52,8 @@ extern char *cdp_result_cstring(uint64 row, int column); /* of a text column; pa
 
 /* OID of a type of the schema cdp, e.g. "traits"; an error if it does not exist. */
 extern Oid cdp_type_oid(const char *name);
+/* OID of a table, index or sequence of the schema cdp; an error if it does not exist. */
+extern Oid cdp_relation_oid(const char *name);
 
 /* A growing column of values of one type, which becomes an array parameter. */
 typedef struct CdpColumn
@@ -70,6 +72,7 @@ typedef struct CdpColumn
 extern CdpColumn *cdp_column(Oid type, int expected); /* in the current context */
 extern void cdp_column_add(CdpColumn *column, Datum value);
 extern void cdp_column_add_null(CdpColumn *column);
+extern void cdp_column_add_any(CdpColumn *column, Datum value, bool is_null);
 extern void cdp_column_add_text(CdpColumn *column, const char *value, int len); /* NULL value: null */
 extern Datum cdp_column_array(CdpColumn *column);
 

@@ -194,6 +194,13 @@ cdp_stamped_tie_bytes(const Jsonb *a, const Jsonb *b)
 	return c != 0 ? c : (int) VARSIZE(a) - (int) VARSIZE(b);
 }
 
+/* jsonb's false sorts before its true, bytewise. */
+int
+cdp_stamped_tie_refusal(const Jsonb *a, const Jsonb *b)
+{
+	return -cdp_stamped_tie_bytes(a, b);
+}
+
 /* Read one entry of the text form; false when it is not one. */
 static bool
 read_entry(CdpJsonValue key, CdpJsonValue v, CdpStampedEntry *entry)
@@ -300,33 +307,57 @@ cdp_stamped_out(const CdpStamped *map)
 	return out.data;
 }
 
-JsonbValue *
-cdp_stamped_push(JsonbParseState **state, const CdpStamped *map)
+/* Sort entries as jsonb sorts members. */
+static int
+compare_members(const void *a, const void *b)
 {
-	pushJsonbValue(state, WJB_BEGIN_OBJECT, NULL);
+	const CdpStampedEntry *p = a;
+	const CdpStampedEntry *q = b;
+
+	return cdp_jsonb_compare_names(p->name, p->name_length, q->name, q->name_length);
+}
+
+static bool
+is_null(const Jsonb *value)
+{
+	return JsonContainerIsScalar(&value->root) && JBE_ISNULL(value->root.children[0]);
+}
+
+JEntry
+cdp_stamped_write(StringInfo out, const CdpStamped *map)
+{
+	CdpStampedEntry local[16];
+	CdpStampedEntry *entries = local;
+	CdpJsonbWriter object;
+	int n = 0;
+
+	if (map->count > lengthof(local))
+		entries = palloc_extended(sizeof(CdpStampedEntry) * (Size) map->count, MCXT_ALLOC_HUGE);
 	for (int i = 0; i < (int) map->count; i++)
 	{
-		CdpStampedEntry e = cdp_stamped_entry(map, i);
-		const Jsonb *value = cdp_stamped_value(&e);
-		JsonbValue key, scalar;
-
-		if (JsonbExtractScalar(unconstify(JsonbContainer *, &value->root), &scalar) && scalar.type == jbvNull)
-			continue;
-		key.type = jbvString;
-		key.val.string.val = unconstify(char *, e.name);
-		key.val.string.len = e.name_length;
-		pushJsonbValue(state, WJB_KEY, &key);
-		cdp_jsonb_push(state, WJB_VALUE, value);
+		entries[n] = cdp_stamped_entry(map, i);
+		entries[n].value = cdp_stamped_value(&entries[n]);
+		n += !is_null(entries[n].value);
 	}
-	return pushJsonbValue(state, WJB_END_OBJECT, NULL);
+	qsort(entries, n, sizeof(CdpStampedEntry), compare_members);
+	object = cdp_jsonb_begin(out, JB_FOBJECT, n);
+	for (int i = 0; i < n; i++)
+		cdp_jsonb_add(&object, cdp_jsonb_write_string(out, entries[i].name, entries[i].name_length));
+	for (int i = 0; i < n; i++)
+		cdp_jsonb_add(&object, cdp_jsonb_write(out, entries[i].value));
+	if (entries != local)
+		pfree(entries);
+	return cdp_jsonb_end(&object);
 }
 
 Jsonb *
 cdp_stamped_to_jsonb(const CdpStamped *map)
 {
-	JsonbParseState *state = NULL;
+	StringInfoData out;
 
-	return JsonbValueToJsonb(cdp_stamped_push(&state, map));
+	cdp_jsonb_begin_document(&out, VARSIZE(map));
+	cdp_stamped_write(&out, map);
+	return cdp_jsonb_end_document(&out);
 }
 
 bool

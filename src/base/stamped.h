@@ -66,6 +66,7 @@ extern CdpStamped *cdp_stamped_merge(const CdpStamped *a, const CdpStamped *b, C
 
 /* Ties: by value, bytewise, the larger; for a boolean consent the refusal. */
 extern int cdp_stamped_tie_bytes(const Jsonb *a, const Jsonb *b);
+extern int cdp_stamped_tie_refusal(const Jsonb *a, const Jsonb *b);
 
 /* The name of a rule; the rule of a name, or -1. */
 extern const char *cdp_stamped_rule_name(CdpStampedRule rule);
@@ -123,7 +124,7 @@ extern bool cdp_stamped_equal(const CdpStamped *a, const CdpStamped *b);
 
 /* name -> value as jsonb; entries whose value is null are left out. */
 extern Jsonb *cdp_stamped_to_jsonb(const CdpStamped *map);
-extern JsonbValue *cdp_stamped_push(JsonbParseState **state, const CdpStamped *map); /* into a larger document */
+extern JEntry cdp_stamped_write(StringInfo out, const CdpStamped *map); /* into a larger document */
 
 /* Binary input: a version byte and the text. */
 extern CdpStamped *cdp_stamped_recv(StringInfo in, const char *type_name, CdpStampedTie tie);

@@ -118,25 +118,14 @@ cdp_is_plausible_time(TimestampTz at)
 	return at >= CDP_FIRST_INSTANT && at < CDP_END_INSTANT;
 }
 
-/* Write a number with leading zeros (more digits if it has more) and a character after it. */
-static int
-put_digits(char *buffer, int at, int value, int digits, char after)
+/* Write a number of two digits and a character after it. */
+static inline char *
+put_two(char *at, int value, char after)
 {
-	if (value < 0 || value > 999999)
-		at += sprintf(buffer + at, "%d", value); /* a year outside of what the platform stores */
-	else
-	{
-		int wanted = 1;
-
-		for (int rest = value; rest >= 10; rest /= 10)
-			wanted++;
-		wanted = Max(wanted, digits);
-		for (int i = wanted - 1; i >= 0; i--, value /= 10)
-			buffer[at + i] = '0' + value % 10;
-		at += wanted;
-	}
-	buffer[at] = after;
-	return at + 1;
+	at[0] = '0' + value / 10;
+	at[1] = '0' + value % 10;
+	at[2] = after;
+	return at + 3;
 }
 
 void
@@ -144,21 +133,34 @@ cdp_format_timestamp(TimestampTz at, char *buffer)
 {
 	struct pg_tm tm;
 	fsec_t fraction;
-	int n;
+	char *end = buffer;
 
 	if (timestamp2tm(at, NULL, &tm, &fraction, NULL, NULL) != 0)
 	{
 		strcpy(buffer, TIMESTAMP_NOT_FINITE(at) && at > 0 ? "infinity" : "-infinity");
 		return;
 	}
-	n = put_digits(buffer, 0, tm.tm_year, 4, '-');
-	n = put_digits(buffer, n, tm.tm_mon, 2, '-');
-	n = put_digits(buffer, n, tm.tm_mday, 2, 'T');
-	n = put_digits(buffer, n, tm.tm_hour, 2, ':');
-	n = put_digits(buffer, n, tm.tm_min, 2, ':');
-	n = put_digits(buffer, n, tm.tm_sec, 2, '.');
-	n = fraction == 0 ? n - 1 : put_digits(buffer, n, fraction, 6, '0') - 1;
-	while (fraction != 0 && buffer[n - 1] == '0')
-		n--;
-	strcpy(buffer + n, "Z");
+	if (tm.tm_year < 0 || tm.tm_year > 9999)
+		end += sprintf(end, "%d-", tm.tm_year); /* outside of what the platform stores */
+	else
+	{
+		put_two(end, tm.tm_year / 100, '0');
+		end = put_two(end + 2, tm.tm_year % 100, '-');
+	}
+	end = put_two(end, tm.tm_mon, '-');
+	end = put_two(end, tm.tm_mday, 'T');
+	end = put_two(end, tm.tm_hour, ':');
+	end = put_two(end, tm.tm_min, ':');
+	end = put_two(end, tm.tm_sec, '.');
+	if (fraction == 0)
+		end--;
+	else
+	{
+		for (int i = 5; i >= 0; i--, fraction /= 10)
+			end[i] = '0' + fraction % 10;
+		end += 6;
+		while (end[-1] == '0')
+			end--;
+	}
+	strcpy(end, "Z");
 }

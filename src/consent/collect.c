@@ -15,10 +15,8 @@ CDP_QUERY(read_states,
 		  "SELECT k.ord, f.consents FROM unnest($1, $2) WITH ORDINALITY AS k (o, id, ord) "
 		  "JOIN cdp.fragment f ON f.anchor_id = k.o AND f.identifier_id = k.id WHERE f.consents IS NOT NULL",
 		  "int8[],int8[]");
-CDP_QUERY(append_ledger,
-		  "INSERT INTO cdp.consent (identifier_id, category, is_granted, occurred_at, recorded_at) "
-		  "SELECT *, $5 FROM unnest($1, $2, $3, $4)",
-		  "int8[],text[],bool[],timestamptz[],timestamptz");
+CDP_APPEND(append_ledger, "consent", "identifier_id, category, is_granted, occurred_at, recorded_at", "$1, $2, $3, $4, $5",
+		   "int8[],text[],bool[],timestamptz[],timestamptz[]");
 
 /* Gather one message's preferences, as the log keeps them; what is no boolean says nothing. */
 static void
@@ -48,7 +46,7 @@ take_consents(void *arg, int key, CdpStamped *map)
 {
 	CdpBatch *batch = arg;
 
-	batch->fragments[key].consents = map;
+	batch->fragments[key].known.consents = map;
 }
 
 /* The states stored so far of the fragments in which something is said now. */
@@ -64,7 +62,7 @@ read_known(CdpBatch *batch)
 
 	for (int i = 0; i < batch->n_fragments; i++)
 	{
-		if (batch->fragments[i].consents == NULL)
+		if (batch->fragments[i].known.consents == NULL)
 			continue;
 		owner[ids->n] = i;
 		cdp_column_add(anchors, Int64GetDatum(batch->fragments[i].anchor_id));
@@ -88,15 +86,15 @@ read_known(CdpBatch *batch)
 static void
 write_ledger(CdpBatch *batch, CdpStamped **known)
 {
-	CdpColumn *ids = cdp_column(INT8OID, 64);
-	CdpColumn *categories = cdp_column(TEXTOID, 64);
-	CdpColumn *granted = cdp_column(BOOLOID, 64);
-	CdpColumn *times = cdp_column(TIMESTAMPTZOID, 64);
-	Datum arguments[5];
+	static const Oid types[] = {INT8OID, TEXTOID, BOOLOID, TIMESTAMPTZOID, TIMESTAMPTZOID};
+	CdpColumn *columns[lengthof(types)];
+
+	for (int i = 0; i < (int) lengthof(types); i++)
+		columns[i] = cdp_column(types[i], 64);
 
 	for (int i = 0; i < batch->n_fragments; i++)
 	{
-		const CdpStamped *map = batch->fragments[i].consents;
+		const CdpStamped *map = batch->fragments[i].known.consents;
 
 		for (int j = 0; map != NULL && j < cdp_stamped_count(map); j++)
 		{
@@ -107,21 +105,14 @@ write_ledger(CdpBatch *batch, CdpStamped **known)
 				(before.at > now.at || cdp_consent_is_granted(&before) == cdp_consent_is_granted(&now) ||
 				 (before.at == now.at && !cdp_consent_is_granted(&before))))
 				continue;
-			cdp_column_add(ids, Int64GetDatum(batch->fragments[i].identifier_id));
-			cdp_column_add_text(categories, now.name, now.name_length);
-			cdp_column_add(granted, BoolGetDatum(cdp_consent_is_granted(&now)));
-			cdp_column_add(times, TimestampTzGetDatum(now.at));
+			cdp_column_add(columns[0], Int64GetDatum(batch->fragments[i].identifier_id));
+			cdp_column_add_text(columns[1], now.name, now.name_length);
+			cdp_column_add(columns[2], BoolGetDatum(cdp_consent_is_granted(&now)));
+			cdp_column_add(columns[3], TimestampTzGetDatum(now.at));
+			cdp_column_add(columns[4], TimestampTzGetDatum(batch->now));
 		}
 	}
-	if (ids->n == 0)
-		return;
-	arguments[0] = cdp_column_array(ids);
-	arguments[1] = cdp_column_array(categories);
-	arguments[2] = cdp_column_array(granted);
-	arguments[3] = cdp_column_array(times);
-	arguments[4] = TimestampTzGetDatum(batch->now);
-	cdp_run(&append_ledger, arguments, NULL);
-	cdp_done();
+	cdp_append(&append_ledger, columns);
 }
 
 void
@@ -134,7 +125,7 @@ cdp_consent_collect(CdpBatch *batch)
 		gather(&gatherer, &batch->messages[i]);
 	if (gatherer.n > 0)
 	{
-		cdp_gather_build(&gatherer, cdp_consent_tie, take_consents, batch);
+		cdp_gather_build(&gatherer, cdp_stamped_tie_refusal, take_consents, batch);
 		write_ledger(batch, read_known(batch));
 	}
 	MemoryContextSwitchTo(old);

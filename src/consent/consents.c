@@ -18,13 +18,6 @@ PG_FUNCTION_INFO_V1(cdp_consent_state_merge);
 PG_FUNCTION_INFO_V1(cdp_granted);
 PG_FUNCTION_INFO_V1(cdp_allows);
 
-/* jsonb's false sorts before its true, bytewise. */
-int
-cdp_consent_tie(const Jsonb *a, const Jsonb *b)
-{
-	return -cdp_stamped_tie_bytes(a, b);
-}
-
 /* Only booleans stand in a consent state. */
 static CdpStamped *
 check(CdpStamped *map)
@@ -48,7 +41,7 @@ cdp_consent_state_in(PG_FUNCTION_ARGS)
 {
 	const char *text = PG_GETARG_CSTRING(0);
 
-	PG_RETURN_POINTER(check(cdp_stamped_in(text, strlen(text), "cdp.consent_state", cdp_consent_tie)));
+	PG_RETURN_POINTER(check(cdp_stamped_in(text, strlen(text), "cdp.consent_state", cdp_stamped_tie_refusal)));
 }
 
 Datum
@@ -56,13 +49,13 @@ cdp_consent_state_recv(PG_FUNCTION_ARGS)
 {
 	StringInfo in = (StringInfo) PG_GETARG_POINTER(0);
 
-	PG_RETURN_POINTER(check(cdp_stamped_recv(in, "cdp.consent_state", cdp_consent_tie)));
+	PG_RETURN_POINTER(check(cdp_stamped_recv(in, "cdp.consent_state", cdp_stamped_tie_refusal)));
 }
 
 Datum
 cdp_consent_state_merge(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_POINTER(cdp_stamped_merge(PG_GETARG_STAMPED_P(0), PG_GETARG_STAMPED_P(1), cdp_consent_tie));
+	PG_RETURN_POINTER(cdp_stamped_merge(PG_GETARG_STAMPED_P(0), PG_GETARG_STAMPED_P(1), cdp_stamped_tie_refusal));
 }
 
 /* Is an entry a grant? */

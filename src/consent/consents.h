@@ -7,8 +7,6 @@
 
 #include "base/base.h"
 
-/* The tie rule of consent states: the refusal wins. */
-extern int cdp_consent_tie(const Jsonb *a, const Jsonb *b);
 extern bool cdp_consent_is_granted(const CdpStampedEntry *entry);
 
 #endif

@@ -20,7 +20,7 @@ CDP_QUERY(read_onward, "SELECT ctid, received_at, source, payload FROM cdp.inbox
 CDP_QUERY(read_before, "SELECT ctid, received_at, source, payload FROM cdp.inbox WHERE ctid < $1", "tid");
 CDP_QUERY(delete_claimed, "DELETE FROM cdp.inbox WHERE ctid = ANY($1)", "tid[]");
 CDP_QUERY(read_sources,
-		  "SELECT name, source_id::int8, rank::int8, corrects_clock, phone_region FROM cdp.source "
+		  "SELECT name, source_id::int8, rank::int8, corrects_clock, phone_region, transformation FROM cdp.source "
 		  "WHERE name = ANY($1)", "text[]");
 CDP_QUERY(add_sources,
 		  "INSERT INTO cdp.source (name) SELECT n FROM unnest($1) n ORDER BY n ON CONFLICT (name) DO NOTHING", "text[]");
@@ -152,6 +152,7 @@ find_sources(CdpBatch *batch)
 				p->source_rank = p[-1].source_rank;
 				p->corrects_clock = p[-1].corrects_clock;
 				p->phone_region = p[-1].phone_region;
+				p->transformation = p[-1].transformation;
 			}
 			for (uint64 row = 0; row < n && p->source_id == 0; row++)
 			{
@@ -161,6 +162,7 @@ find_sources(CdpBatch *batch)
 				p->source_rank = cdp_result_int64(row, 3, 0);
 				p->corrects_clock = DatumGetBool(cdp_result_datum(row, 4, &isnull));
 				p->phone_region = cdp_result_cstring(row, 5);
+				p->transformation = cdp_result_cstring(row, 6);
 			}
 			is_missing |= p->source_id == 0;
 		}

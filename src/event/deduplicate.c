@@ -3,8 +3,9 @@
  *		Each message once: the first of an id within cdp.dedup_window counts.
  *
  * cdp.seen holds a 128-bit key a message.  Its primary key makes two sessions that
- * bring the same message at the same time wait for each other, so the answer is
- * exact.  Keys go in sorted, which keeps sessions from waiting in a circle.
+ * bring the same message at the same time wait for each other, and the later one
+ * begins again, so the answer is exact.  Keys go in sorted, which keeps sessions
+ * from waiting in a circle.
  */
 #include "postgres.h"
 
@@ -13,16 +14,19 @@
 #include "utils/hsearch.h"
 #include "utils/uuid.h"
 
-CDP_QUERY(remember,
-		  "INSERT INTO cdp.seen AS s (key, received_at) SELECT k, r FROM unnest($1, $2) AS n (k, r) "
-		  "ON CONFLICT (key) DO UPDATE SET received_at = excluded.received_at "
-		  "WHERE s.received_at < excluded.received_at - $3 * interval '1 second' RETURNING key",
-		  "uuid[],timestamptz[],int8");
+CDP_QUERY(look_up, "SELECT key, received_at FROM cdp.seen WHERE key = ANY($1)", "uuid[]");
+CDP_QUERY(see_again,
+		  "UPDATE cdp.seen s SET received_at = n.r FROM unnest($1, $2, $3) AS n (k, r, was) "
+		  "WHERE s.key = n.k AND s.received_at = n.was",
+		  "uuid[],timestamptz[],timestamptz[]");
+CDP_APPEND(remember, "seen", "key, received_at", "$1, $2", "uuid[],timestamptz[]");
 
 typedef struct Seen
 {
 	pg_uuid_t key;
 	TimestampTz received_at; /* of the first message of that id in this round */
+	bool is_known;
+	TimestampTz known_since;
 	bool is_new;
 } Seen;
 
@@ -53,45 +57,82 @@ sort_out(CdpMessage *messages, int n, CdpMessage *first, int *n_first, CdpMessag
 		else
 		{
 			seen->received_at = messages[i].payload->received_at;
-			seen->is_new = false;
+			seen->is_known = seen->is_new = false;
 			first[(*n_first)++] = messages[i];
 		}
 	}
 	return set;
 }
 
-/* Store the keys, sorted, and mark those that were not there. */
+/* Which of some sorted keys are there, and since when. */
+static void
+look_up_keys(CdpMessage **sorted, int n_messages, HTAB *set)
+{
+	CdpColumn *keys = cdp_column(UUIDOID, n_messages);
+	Datum arguments[1];
+	uint64 n;
+
+	for (int i = 0; i < n_messages; i++)
+		cdp_column_add(keys, UUIDPGetDatum(&sorted[i]->key));
+	arguments[0] = cdp_column_array(keys);
+	n = cdp_run(&look_up, arguments, NULL);
+	for (uint64 row = 0; row < n; row++)
+	{
+		bool isnull;
+		Seen *seen = hash_search(set, DatumGetUUIDP(cdp_result_datum(row, 1, &isnull)), HASH_FIND, NULL);
+
+		if (seen == NULL)
+			continue;
+		seen->is_known = true;
+		seen->known_since = DatumGetTimestampTz(cdp_result_datum(row, 2, &isnull));
+	}
+	cdp_done();
+}
+
+/* Take over the time of keys that came again after the window; someone else may be doing just that. */
+static void
+remember_again(CdpColumn **columns)
+{
+	Datum arguments[3];
+
+	if (columns[0]->n == 0)
+		return;
+	for (int i = 0; i < 3; i++)
+		arguments[i] = cdp_column_array(columns[i]);
+	if (cdp_run(&see_again, arguments, NULL) != (uint64) columns[0]->n)
+		ereport(ERROR, (errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+						errmsg("another transaction took the same message at the same time"), errhint("Try again.")));
+	cdp_done();
+}
+
+/* Store the keys, sorted, and mark those that were not there, or longer ago than the window. */
 static void
 remember_keys(CdpMessage *messages, int n_messages, HTAB *set)
 {
 	CdpMessage **sorted = palloc(sizeof(CdpMessage *) * n_messages);
-	CdpColumn *keys = cdp_column(UUIDOID, n_messages);
-	CdpColumn *times = cdp_column(TIMESTAMPTZOID, n_messages);
-	Datum arguments[3];
-	uint64 n;
+	CdpColumn *new[2] = {cdp_column(UUIDOID, n_messages), cdp_column(TIMESTAMPTZOID, n_messages)};
+	CdpColumn *again[3] = {cdp_column(UUIDOID, 8), cdp_column(TIMESTAMPTZOID, 8), cdp_column(TIMESTAMPTZOID, 8)};
 
 	for (int i = 0; i < n_messages; i++)
 		sorted[i] = &messages[i];
 	qsort(sorted, n_messages, sizeof(CdpMessage *), compare_keys);
+	look_up_keys(sorted, n_messages, set);
 	for (int i = 0; i < n_messages; i++)
 	{
-		cdp_column_add(keys, UUIDPGetDatum(&sorted[i]->key));
-		cdp_column_add(times, TimestampTzGetDatum(sorted[i]->payload->received_at));
-	}
-	arguments[0] = cdp_column_array(keys);
-	arguments[1] = cdp_column_array(times);
-	arguments[2] = Int64GetDatum(cdp_dedup_window);
-	n = cdp_run(&remember, arguments, NULL);
-	for (uint64 row = 0; row < n; row++)
-	{
-		bool isnull;
-		pg_uuid_t *key = DatumGetUUIDP(cdp_result_datum(row, 1, &isnull));
-		Seen *seen = hash_search(set, key, HASH_FIND, NULL);
+		Seen *seen = hash_search(set, &sorted[i]->key, HASH_FIND, NULL);
+		CdpColumn **columns = seen->is_known ? again : new;
 
-		if (seen != NULL)
-			seen->is_new = true;
+		seen->is_new = !seen->is_known ||
+					   seen->received_at - seen->known_since > (int64) cdp_dedup_window * USECS_PER_SEC;
+		if (!seen->is_new)
+			continue;
+		cdp_column_add(columns[0], UUIDPGetDatum(&sorted[i]->key));
+		cdp_column_add(columns[1], TimestampTzGetDatum(seen->received_at));
+		if (seen->is_known)
+			cdp_column_add(again[2], TimestampTzGetDatum(seen->known_since));
 	}
-	cdp_done();
+	cdp_append(&remember, new); /* an error when someone else brings one of them at the same time */
+	remember_again(again);
 }
 
 void

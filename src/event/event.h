@@ -20,6 +20,12 @@ extern void cdp_event_take(CdpBatch *batch, char *text, int length, const char *
 /* Payloads to messages: envelopes opened; what is no JSON is rejected. */
 extern void cdp_event_parse(CdpBatch *batch);
 
+/* Give the messages of sources that have a transformation to it; those it drops, and those it fails for, leave the batch. */
+extern void cdp_event_transform(CdpBatch *batch);
+
+/* A message as it would be kept, with what its envelope adds; NULL: it cannot be. */
+extern Jsonb *cdp_event_document(CdpBatch *batch, const CdpMessage *message);
+
 /* Check each message and read its parts; the bad ones are rejected with a reason and leave the batch. */
 extern void cdp_event_validate(CdpBatch *batch);
 

@@ -10,14 +10,10 @@
 #include "utils/jsonb.h"
 
 CDP_QUERY(make_partition, "SELECT cdp.make_partitions('event', $1, $1)", "timestamptz");
-CDP_QUERY(append_events,
-		  "INSERT INTO cdp.event (identifier_id, occurred_at, received_at, source_id, type, name, message_id, message) "
-		  "SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8)",
-		  "int8[],timestamptz[],timestamptz[],int4[],text[],text[],text[],jsonb[]");
-CDP_QUERY(note_malformed,
-		  "INSERT INTO cdp.malformed_value (received_at, source_id, message_id, namespace) "
-		  "SELECT * FROM unnest($1, $2, $3, $4)",
-		  "timestamptz[],int4[],text[],text[]");
+CDP_APPEND(append_events, "event", "identifier_id, occurred_at, received_at, source_id, type, name, message_id, message",
+		   "$1, $2, $3, $4, $5, $6, $7, $8", "int8[],timestamptz[],timestamptz[],int4[],text[],text[],text[],jsonb[]");
+CDP_APPEND(append_malformed, "malformed_value", "received_at, source_id, message_id, namespace", "$1, $2, $3, $4",
+		   "timestamptz[],int4[],text[],text[]");
 
 /* The month of an instant, in UTC, counted from year 0. */
 static int64
@@ -70,7 +66,6 @@ store_malformed(CdpBatch *batch)
 {
 	Oid types[] = {TIMESTAMPTZOID, INT4OID, TEXTOID, TEXTOID};
 	CdpColumn *columns[lengthof(types)];
-	Datum arguments[lengthof(types)];
 
 	for (int i = 0; i < (int) lengthof(types); i++)
 		columns[i] = cdp_column(types[i], 8);
@@ -89,12 +84,7 @@ store_malformed(CdpBatch *batch)
 			cdp_column_add_text(columns[3], name, strlen(name));
 		}
 	}
-	if (columns[0]->n == 0)
-		return;
-	for (int i = 0; i < (int) lengthof(types); i++)
-		arguments[i] = cdp_column_array(columns[i]);
-	cdp_run(&note_malformed, arguments, NULL);
-	cdp_done();
+	cdp_append(&append_malformed, columns);
 }
 
 void
@@ -104,7 +94,6 @@ cdp_event_store(CdpBatch *batch)
 	int n = batch->n_messages;
 	Oid types[] = {INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT4OID, TEXTOID, TEXTOID, TEXTOID, JSONBOID};
 	CdpColumn *columns[lengthof(types)];
-	Datum arguments[lengthof(types)];
 
 	if (n > 0)
 	{
@@ -125,10 +114,7 @@ cdp_event_store(CdpBatch *batch)
 			cdp_column_add_text(columns[6], m->message_id, m->message_id_length);
 			cdp_column_add(columns[7], JsonbPGetDatum(m->document));
 		}
-		for (int i = 0; i < (int) lengthof(types); i++)
-			arguments[i] = cdp_column_array(columns[i]);
-		cdp_run(&append_events, arguments, NULL);
-		cdp_done();
+		cdp_append(&append_events, columns);
 		store_malformed(batch);
 	}
 	MemoryContextSwitchTo(old);

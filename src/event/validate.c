@@ -337,6 +337,18 @@ validate_message(Check *check, CdpMessage *message)
 		   make_document(check, message);
 }
 
+Jsonb *
+cdp_event_document(CdpBatch *batch, const CdpMessage *message)
+{
+	Check check = {batch, batch->namespaces, NULL, NULL};
+	CdpMessage copy = *message;
+
+	if (!cdp_json_is(message->json, CDP_JSON_OBJECT) ||
+		message->json.json->nodes[message->json.node].depth > CDP_MAX_DEPTH || !make_document(&check, &copy))
+		return NULL;
+	return copy.document;
+}
+
 void
 cdp_event_validate(CdpBatch *batch)
 {
@@ -346,13 +358,17 @@ cdp_event_validate(CdpBatch *batch)
 	for (int i = 0; i < batch->n_messages; i++)
 	{
 		Check check = {batch, batch->namespaces, NULL, NULL};
+		CdpMessage *message = &batch->messages[i];
 
 		CHECK_FOR_INTERRUPTS();
-		if (validate_message(&check, &batch->messages[i]))
-			batch->messages[kept++] = batch->messages[i];
+		if (validate_message(&check, message))
+			batch->messages[kept++] = *message;
 		else
-			cdp_event_refuse(batch, batch->messages[i].payload, batch->messages[i].json, batch->messages[i].envelope,
-							 check.reason, check.detail);
+		{
+			const CdpMessage *sent = message->sent != NULL ? message->sent : message;
+
+			cdp_event_refuse(batch, sent->payload, sent->json, sent->envelope, check.reason, check.detail);
+		}
 	}
 	batch->n_messages = kept;
 	MemoryContextSwitchTo(old);

@@ -173,6 +173,7 @@ anchor_to_holders(CdpBatch *batch, int n_shared)
 
 		m->fragment = cdp_batch_fragment(batch, cdp_result_int64(row, 2, 0),
 										 batch->identifiers[m->strongest].identifier_id);
+		batch->fragments[m->fragment].profile_id = cdp_result_int64(row, 3, 0);
 		cdp_batch_touch(batch, cdp_result_int64(row, 3, 0));
 	}
 	cdp_done();

@@ -36,23 +36,14 @@ CDP_QUERY(lock_components,
 		  "WHERE component_id = ANY(ARRAY(SELECT k.component_id FROM cdp.profile k WHERE k.profile_id = ANY($1))) "
 		  "ORDER BY profile_id FOR NO KEY UPDATE",
 		  "int8[]");
-CDP_QUERY(write_links,
-		  "INSERT INTO cdp.link AS l (identifier_a, identifier_b, first_seen_at, last_seen_at, event_count, status) "
-		  "SELECT a, b, f, t, c, CASE WHEN r THEN 'related' ELSE 'accepted' END "
-		  "FROM unnest($1, $2, $3, $4, $5, $6) AS k (a, b, f, t, c, r) ORDER BY a, b "
-		  "ON CONFLICT (identifier_a, identifier_b) DO UPDATE SET "
-		  "first_seen_at = least(l.first_seen_at, excluded.first_seen_at), "
-		  "last_seen_at = greatest(l.last_seen_at, excluded.last_seen_at), "
-		  "event_count = l.event_count + excluded.event_count RETURNING identifier_a, identifier_b, xmax = 0, status = 'redundant'",
-		  "int8[],int8[],timestamptz[],timestamptz[],int8[],bool[]");
+CDP_UPSERT(write_links, "link", "link_pkey", 2,
+		   "identifier_a, identifier_b, first_seen_at, last_seen_at, event_count, status", "$1, $2, $3, $4, $5, $6",
+		   "int8[],int8[],timestamptz[],timestamptz[],int8[],text[]");
 CDP_QUERY(rederive, "SELECT cdp.rederive_links($1)", "int8[]");
 CDP_QUERY(write_frozen, "SELECT ord, profile_id FROM cdp.join_frozen($1, $2, $3, $4, $5)", "int8[],bool[],int8[],int8[],int8[]");
-CDP_QUERY(write_sightings,
-		  "UPDATE cdp.identity i SET first_seen_at = least(i.first_seen_at, k.f), "
-		  "last_seen_at = greatest(i.last_seen_at, k.l), event_count = i.event_count + k.c "
-		  "FROM unnest($1, $2, $3, $4, $5) AS k (ord, id, f, l, c) WHERE i.identifier_id = k.id "
-		  "RETURNING k.ord, i.profile_id, i.is_contested",
-		  "int8[],int8[],timestamptz[],timestamptz[],int8[]");
+CDP_UPSERT(write_sightings, "identity", "identity_pkey", 1,
+		   "identifier_id, first_seen_at, last_seen_at, event_count, profile_id, is_contested", "$1, $2, $3, $4, $5, $6",
+		   "int8[],timestamptz[],timestamptz[],int8[],int8[],bool[]");
 
 typedef struct PairKey
 {
@@ -146,16 +137,29 @@ result_bool(uint64 row, int column)
 	return DatumGetBool(cdp_result_datum(row, column, &isnull));
 }
 
-/* Take from a result of so many rows where identifiers are. */
+/* Whoever tries again finds it gone, or made anew. */
 static void
-take_places(Place *places, uint64 rows, int expected)
+report_gone(void)
 {
-	/* whoever tries again finds it gone, or made anew */
-	if (rows != (uint64) expected)
-		ereport(ERROR, (errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-						errmsg("an identifier was retracted while a message that mentions it was processed"),
-						errhint("Try again.")));
-	for (uint64 row = 0; row < rows; row++)
+	ereport(ERROR,
+			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+			 errmsg("an identifier was retracted while a message that mentions it was processed"), errhint("Try again.")));
+}
+
+static void
+read_places(const CdpBatch *batch, Place *places)
+{
+	CdpColumn *ids = cdp_column(INT8OID, batch->n_identifiers);
+	Datum arguments[1];
+	uint64 n;
+
+	for (int i = 0; i < batch->n_identifiers; i++)
+		cdp_column_add(ids, Int64GetDatum(batch->identifiers[i].identifier_id));
+	arguments[0] = cdp_column_array(ids);
+	n = cdp_run(&read_profiles, arguments, NULL);
+	if (n != (uint64) ids->n)
+		report_gone();
+	for (uint64 row = 0; row < n; row++)
 	{
 		Place *place = &places[cdp_result_int64(row, 1, 0)];
 
@@ -165,46 +169,69 @@ take_places(Place *places, uint64 rows, int expected)
 	cdp_done();
 }
 
+/* Add to a stored sighting, which begins at a column, what was seen now. */
 static void
-read_places(const CdpBatch *batch, Place *places)
+see(Datum *values, bool *nulls, TimestampTz first_seen_at, TimestampTz last_seen_at, int64 event_count)
 {
-	CdpColumn *ids = cdp_column(INT8OID, batch->n_identifiers);
-	Datum arguments[1];
+	if (nulls[0] || DatumGetTimestampTz(values[0]) > first_seen_at)
+		values[0] = TimestampTzGetDatum(first_seen_at);
+	if (nulls[1] || DatumGetTimestampTz(values[1]) < last_seen_at)
+		values[1] = TimestampTzGetDatum(last_seen_at);
+	values[2] = Int64GetDatum(DatumGetInt64(values[2]) + event_count);
+	nulls[0] = nulls[1] = false;
+}
 
-	for (int i = 0; i < batch->n_identifiers; i++)
-		cdp_column_add(ids, Int64GetDatum(batch->identifiers[i].identifier_id));
-	arguments[0] = cdp_column_array(ids);
-	take_places(places, cdp_run(&read_profiles, arguments, NULL), ids->n);
+/* The batch's identifiers that were known before, by id. */
+typedef struct Sightings
+{
+	const CdpBatch *batch;
+	Place *places;
+	int *known;
+	int n;
+} Sightings;
+
+static int
+compare_ids(const void *a, const void *b, void *arg)
+{
+	const CdpBatch *batch = arg;
+	int64 x = batch->identifiers[*(const int *) a].identifier_id;
+	int64 y = batch->identifiers[*(const int *) b].identifier_id;
+
+	return x < y ? -1 : x > y;
+}
+
+/* One of them: where it is, and what was seen of it. */
+static bool
+merge_sighting(void *arg, int i, Datum *values, bool *nulls)
+{
+	Sightings *sightings = arg;
+	int known = sightings->known[i];
+	const CdpBatchIdentifier *id = &sightings->batch->identifiers[known];
+
+	see(values + 1, nulls + 1, id->first_seen_at, id->last_seen_at, id->event_count);
+	sightings->places[known].profile_id = DatumGetInt64(values[4]);
+	sightings->places[known].is_contested = DatumGetBool(values[5]);
+	return true;
 }
 
 /* Add the batch's sightings to the identifiers that were known before, which tells where they are. */
 static void
-store_sightings(const CdpBatch *batch, Place *places)
+store_sightings(CdpBatch *batch, Place *places)
 {
-	static const Oid types[] = {INT8OID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID};
-	CdpColumn *columns[lengthof(types)];
-	Datum arguments[lengthof(types)];
+	Sightings sightings = {batch, places, palloc(sizeof(int) * (Size) batch->n_identifiers)};
+	bool *is_gone = palloc(sizeof(bool) * (Size) batch->n_identifiers);
+	CdpColumn *ids = cdp_column(INT8OID, batch->n_identifiers);
 
-	for (int i = 0; i < (int) lengthof(types); i++)
-		columns[i] = cdp_column(types[i], batch->n_identifiers);
 	for (int i = 0; i < batch->n_identifiers; i++)
 	{
-		const CdpBatchIdentifier *id = &batch->identifiers[i];
-
-		if (id->is_new)
-			continue; /* nobody else sees it yet */
-		Assert(id->event_count > 0);
-		cdp_column_add(columns[0], Int64GetDatum(i));
-		cdp_column_add(columns[1], Int64GetDatum(id->identifier_id));
-		cdp_column_add(columns[2], TimestampTzGetDatum(id->first_seen_at));
-		cdp_column_add(columns[3], TimestampTzGetDatum(id->last_seen_at));
-		cdp_column_add(columns[4], Int64GetDatum(id->event_count));
+		if (!batch->identifiers[i].is_new) /* nobody else sees those yet */
+			sightings.known[sightings.n++] = i;
 	}
-	if (columns[0]->n == 0)
-		return;
-	for (int i = 0; i < (int) lengthof(types); i++)
-		arguments[i] = cdp_column_array(columns[i]);
-	take_places(places, cdp_run(&write_sightings, arguments, NULL), columns[0]->n);
+	qsort_arg(sightings.known, sightings.n, sizeof(int), compare_ids, batch);
+	for (int i = 0; i < sightings.n; i++)
+		cdp_column_add(ids, Int64GetDatum(batch->identifiers[sightings.known[i]].identifier_id));
+	if (cdp_update(&write_sightings, &ids, merge_sighting, &sightings, is_gone) > 0)
+		report_gone();
 }
 
 /* Lock the components of the places' profiles; returns what is locked, by profile. */
@@ -236,7 +263,7 @@ lock_profiles(const Place *places, int n)
 
 /* Lock the components of places and look again; false: by now an identifier is in another. */
 static bool
-lock_places(const CdpBatch *batch, Place *places)
+lock_places(CdpBatch *batch, Place *places)
 {
 	HTAB *locked = lock_profiles(places, batch->n_identifiers);
 
@@ -306,52 +333,65 @@ cdp_lock_components(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-/* Upsert the batch's links; tells which are new, and which are redundant. */
+/* The batch's links, by the ids of their ends. */
+typedef struct Links
+{
+	CdpBatch *batch;
+	int *sorted;
+} Links;
+
+static int
+compare_links(const void *a, const void *b, void *arg)
+{
+	const CdpBatch *batch = arg;
+	const CdpBatchLink *x = &batch->links[*(const int *) a];
+	const CdpBatchLink *y = &batch->links[*(const int *) b];
+	int c = compare_ids(&x->a, &y->a, arg);
+
+	return c != 0 ? c : compare_ids(&x->b, &y->b, arg);
+}
+
+static bool
+merge_link(void *arg, int i, Datum *values, bool *nulls)
+{
+	Links *links = arg;
+	CdpBatchLink *link = &links->batch->links[links->sorted[i]];
+	text *status = DatumGetTextPP(values[5]);
+
+	link->is_new = false;
+	link->is_redundant = VARSIZE_ANY_EXHDR(status) == strlen("redundant") &&
+						 memcmp(VARDATA_ANY(status), "redundant", strlen("redundant")) == 0;
+	see(values + 2, nulls + 2, link->first_seen_at, link->last_seen_at, link->event_count);
+	return true;
+}
+
+/* Store the batch's links; tells which are new, and which are redundant. */
 static void
 store_links(CdpBatch *batch)
 {
-	Oid types[] = {INT8OID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID, BOOLOID};
-	HASHCTL control = {.keysize = sizeof(int64) * 2, .entrysize = sizeof(int64) * 3, .hcxt = CurrentMemoryContext};
+	static const Oid types[] = {INT8OID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID, TEXTOID};
+	Links links = {batch, palloc(sizeof(int) * ((Size) batch->n_links + 1))};
 	CdpColumn *columns[lengthof(types)];
-	Datum arguments[lengthof(types)];
-	HTAB *by_ids;
-	uint64 n;
 
-	if (batch->n_links == 0)
-		return;
-	by_ids = hash_create("cdp identity links", batch->n_links, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	for (int i = 0; i < (int) lengthof(types); i++)
 		columns[i] = cdp_column(types[i], batch->n_links);
 	for (int i = 0; i < batch->n_links; i++)
+		links.sorted[i] = i;
+	qsort_arg(links.sorted, batch->n_links, sizeof(int), compare_links, batch);
+	for (int i = 0; i < batch->n_links; i++)
 	{
-		CdpBatchLink *link = &batch->links[i];
-		int64 key[2] = {batch->identifiers[link->a].identifier_id, batch->identifiers[link->b].identifier_id};
-		int64 *entry = hash_search(by_ids, key, HASH_ENTER, NULL);
+		CdpBatchLink *link = &batch->links[links.sorted[i]];
+		const char *status = link->is_related ? "related" : "accepted"; /* unless it is judged otherwise */
 
-		entry[2] = i;
-		cdp_column_add(columns[0], Int64GetDatum(key[0]));
-		cdp_column_add(columns[1], Int64GetDatum(key[1]));
+		link->is_new = true;
+		cdp_column_add(columns[0], Int64GetDatum(batch->identifiers[link->a].identifier_id));
+		cdp_column_add(columns[1], Int64GetDatum(batch->identifiers[link->b].identifier_id));
 		cdp_column_add(columns[2], TimestampTzGetDatum(link->first_seen_at));
 		cdp_column_add(columns[3], TimestampTzGetDatum(link->last_seen_at));
 		cdp_column_add(columns[4], Int64GetDatum(link->event_count));
-		cdp_column_add(columns[5], BoolGetDatum(link->is_related));
+		cdp_column_add_text(columns[5], status, strlen(status));
 	}
-	for (int i = 0; i < (int) lengthof(types); i++)
-		arguments[i] = cdp_column_array(columns[i]);
-	n = cdp_run(&write_links, arguments, NULL);
-	for (uint64 row = 0; row < n; row++)
-	{
-		int64 key[2] = {cdp_result_int64(row, 1, 0), cdp_result_int64(row, 2, 0)};
-		int64 *entry = hash_search(by_ids, key, HASH_FIND, NULL);
-		bool isnull;
-
-		if (entry == NULL)
-			continue;
-		batch->links[entry[2]].is_new = DatumGetBool(cdp_result_datum(row, 3, &isnull));
-		batch->links[entry[2]].is_redundant = DatumGetBool(cdp_result_datum(row, 4, &isnull));
-	}
-	cdp_done();
-	hash_destroy(by_ids);
+	cdp_upsert(&write_links, columns, merge_link, &links);
 }
 
 /*

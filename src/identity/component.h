@@ -7,8 +7,6 @@
 
 #include "identity/resolve.h"
 
-/* Mint n profile ids, in order; none is ever given out again. */
-extern int64 *cdp_identity_mint(int n);
 
 /* Load components, resolve them, and store what differs: profiles of identifiers, redirects, judgements of links. */
 extern void cdp_component_resolve(CdpBatch *batch, const int64 *components, int n);

@@ -11,11 +11,11 @@ PG_FUNCTION_INFO_V1(cdp_profile_id_of);
 PG_FUNCTION_INFO_V1(cdp_profile_id_now);
 
 static CdpLookupKind identity_by_key =
-	CDP_LOOKUP("identity", "identity_namespace_value_key", 2, true,
+	CDP_LOOKUP("identity", "identity_namespace_value_key", 2, true, "profile_id",
 			   "namespace OPERATOR(pg_catalog.=) $1 AND value OPERATOR(pg_catalog.=) $2", "namespace, value", "text,text");
 
-CdpLookupKind cdp_profile_row =
-	CDP_LOOKUP("profile", "profile_pkey", 1, false, "profile_id OPERATOR(pg_catalog.=) $1", "profile_id", "int8");
+static CdpLookupKind fate_of_profile =
+	CDP_LOOKUP("profile", "profile_pkey", 1, false, "merged_into", "profile_id OPERATOR(pg_catalog.=) $1", "profile_id", "int8");
 
 bool
 cdp_identity_key(const CdpIdentifier *id, Datum *key)
@@ -50,7 +50,7 @@ cdp_identity_find(const CdpIdentifier *id)
 		return 0;
 	cdp_lookup_begin(&row, &identity_by_key, key);
 	if (cdp_lookup_next(&row))
-		profile_id = DatumGetInt64(cdp_lookup_value(&row, "profile_id", &isnull));
+		profile_id = DatumGetInt64(cdp_lookup_value(&row, 0, &isnull));
 	cdp_lookup_end(&row);
 	return profile_id;
 }
@@ -62,11 +62,11 @@ cdp_identity_follow(int64 profile_id)
 	CdpLookup row;
 	int64 live = 0;
 
-	cdp_lookup_begin(&row, &cdp_profile_row, key);
+	cdp_lookup_begin(&row, &fate_of_profile, key);
 	if (cdp_lookup_next(&row))
 	{
 		bool isnull;
-		Datum into = cdp_lookup_value(&row, "merged_into", &isnull);
+		Datum into = cdp_lookup_value(&row, 0, &isnull);
 
 		live = isnull ? profile_id : DatumGetInt64(into); /* one step: what was merged away leads to who lives */
 	}

@@ -11,26 +11,18 @@
 #include "identity/component.h"
 #include "identity/identity.h"
 #include "identity/union_find.h"
-#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "utils/hsearch.h"
-#include "utils/resowner.h"
 
 CDP_QUERY(look_up,
 		  "SELECT k.ord, i.identifier_id, i.profile_id FROM unnest($1, $2) WITH ORDINALITY AS k (namespace, value, ord) "
 		  "JOIN cdp.identity i ON i.namespace = k.namespace AND i.value = k.value",
 		  "text[],text[]");
-CDP_QUERY(mint, "SELECT nextval('cdp.profile_id_seq') FROM generate_series(1, $1)", "int8");
-CDP_QUERY(add_identifiers,
-		  "INSERT INTO cdp.identity (namespace, value, profile_id, first_seen_at, last_seen_at, event_count) "
-		  "SELECT n, v, p, f, l, c FROM unnest($1, $2, $3, $4, $5, $6) AS k (n, v, p, f, l, c) "
-		  "ORDER BY n COLLATE \"C\", v COLLATE \"C\" ON CONFLICT (namespace, value) DO NOTHING "
-		  "RETURNING namespace, value, identifier_id",
-		  "text[],text[],int8[],timestamptz[],timestamptz[],int8[]");
-CDP_QUERY(add_profiles,
-		  "INSERT INTO cdp.profile (profile_id, entity, component_id, identifier_id) "
-		  "SELECT p, e, p, i FROM unnest($1, $2, $3) AS k (p, e, i)",
-		  "int8[],text[],int8[]");
+CDP_APPEND(append_identifiers, "identity",
+		   "identifier_id, namespace, value, profile_id, first_seen_at, last_seen_at, event_count", "$1, $2, $3, $4, $5, $6, $7",
+		   "int8[],text[],text[],int8[],timestamptz[],timestamptz[],int8[]");
+CDP_APPEND(append_profiles, "profile", "profile_id, entity, component_id, identifier_id", "$1, $2, $3, $4",
+		   "int8[],text[],int8[],int8[]");
 
 typedef struct Key
 {
@@ -189,22 +181,6 @@ group(const Identify *in, CdpUnionFind *sets)
 	}
 }
 
-int64 *
-cdp_identity_mint(int n)
-{
-	int64 *ids = palloc(sizeof(int64) * (Size) Max(1, n));
-	Datum arguments[1] = {Int64GetDatum(n)};
-
-	if (n > 0)
-	{
-		cdp_run(&mint, arguments, NULL);
-		for (int i = 0; i < n; i++)
-			ids[i] = cdp_result_int64(i, 1, 0);
-		cdp_done();
-	}
-	return ids;
-}
-
 /*
  * Suggest a profile for each new identifier: the oldest one known in its group, else one newly minted, for the
  * group's strongest.  minted[i] is the id minted for identifier i, or 0.
@@ -240,7 +216,7 @@ suggest_profiles(Identify *in, int64 *minted)
 		if (leader[root] < 0 || batch->identifiers[i].namespace_index < batch->identifiers[leader[root]].namespace_index)
 			leader[root] = i;
 	}
-	ids = cdp_identity_mint(n_groups);
+	ids = cdp_mint("profile_id_seq", n_groups, false);
 	for (int i = 0, next = 0; i < n; i++)
 	{
 		int root = cdp_union_find_root(&groups, i);
@@ -256,102 +232,88 @@ suggest_profiles(Identify *in, int64 *minted)
 	}
 }
 
-/* Insert the rows of new identifiers; false when someone else was quicker with one of them. */
-static bool
+/* By namespace's name and value: the order in which all lock new identifiers. */
+static int
+compare_identifiers(const void *a, const void *b, void *arg)
+{
+	const Identify *in = arg;
+	const CdpBatchIdentifier *x = &in->batch->identifiers[*(const int *) a];
+	const CdpBatchIdentifier *y = &in->batch->identifiers[*(const int *) b];
+	int c = x->namespace_index == y->namespace_index ? 0
+													 : strcmp(in->namespaces->items[x->namespace_index].name,
+															  in->namespaces->items[y->namespace_index].name);
+
+	if (c == 0)
+		c = memcmp(x->value, y->value, Min(x->value_length, y->value_length));
+	return c != 0 ? c : x->value_length - y->value_length;
+}
+
+/* The identifiers that nobody knows, sorted. */
+static int *
+list_new(Identify *in, int n_new)
+{
+	int *new = palloc(sizeof(int) * (Size) n_new);
+
+	for (int i = 0, n = 0; i < in->batch->n_identifiers; i++)
+	{
+		if (in->batch->identifiers[i].identifier_id == 0)
+			new[n++] = i;
+	}
+	qsort_arg(new, n_new, sizeof(int), compare_identifiers, in);
+	return new;
+}
+
+/* Insert the rows of new identifiers. */
+static void
 insert_new(Identify *in, int n_new)
 {
-	CdpBatch *batch = in->batch;
-	Oid types[] = {TEXTOID, TEXTOID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID};
+	static const Oid types[] = {INT8OID, TEXTOID, TEXTOID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID};
+	int *new = list_new(in, n_new);
+	int64 *minted = cdp_mint("identity_identifier_id_seq", n_new, true);
 	CdpColumn *columns[lengthof(types)];
-	Datum arguments[lengthof(types)];
-	uint64 n;
 
 	for (int i = 0; i < (int) lengthof(types); i++)
 		columns[i] = cdp_column(types[i], n_new);
-	for (int i = 0; i < batch->n_identifiers; i++)
+	for (int i = 0; i < n_new; i++)
 	{
-		CdpBatchIdentifier *id = &batch->identifiers[i];
+		CdpBatchIdentifier *id = &in->batch->identifiers[new[i]];
 		const char *name = in->namespaces->items[id->namespace_index].name;
 
-		if (id->identifier_id != 0)
-			continue;
-		cdp_column_add_text(columns[0], name, strlen(name));
-		cdp_column_add_text(columns[1], id->value, id->value_length);
-		cdp_column_add(columns[2], Int64GetDatum(id->profile_id));
-		cdp_column_add(columns[3], TimestampTzGetDatum(id->first_seen_at));
-		cdp_column_add(columns[4], TimestampTzGetDatum(id->last_seen_at));
-		cdp_column_add(columns[5], Int64GetDatum(id->event_count));
+		id->identifier_id = minted[i];
+		id->is_new = true;
+		cdp_column_add(columns[0], Int64GetDatum(id->identifier_id));
+		cdp_column_add_text(columns[1], name, strlen(name));
+		cdp_column_add_text(columns[2], id->value, id->value_length);
+		cdp_column_add(columns[3], Int64GetDatum(id->profile_id));
+		cdp_column_add(columns[4], TimestampTzGetDatum(id->first_seen_at));
+		cdp_column_add(columns[5], TimestampTzGetDatum(id->last_seen_at));
+		cdp_column_add(columns[6], Int64GetDatum(id->event_count));
 	}
-	for (int i = 0; i < (int) lengthof(types); i++)
-		arguments[i] = cdp_column_array(columns[i]);
-	n = cdp_run(&add_identifiers, arguments, NULL);
-	for (uint64 row = 0; n == (uint64) n_new && row < n; row++)
-	{
-		char *name = cdp_result_cstring(row, 1);
-		char *value = cdp_result_cstring(row, 2);
-		int ns = cdp_namespace_find(in->namespaces, name, strlen(name));
-		int i = find_identifier(in, hash_mention(ns, value, strlen(value)), ns, value, strlen(value));
-
-		batch->identifiers[i].identifier_id = cdp_result_int64(row, 3, 0);
-		batch->identifiers[i].is_new = true;
-	}
-	cdp_done();
-	return n == (uint64) n_new;
+	cdp_append(&append_identifiers, columns);
 }
 
 /* Insert the rows of the profiles minted. */
 static void
 insert_profiles(Identify *in, const int64 *minted)
 {
+	static const Oid types[] = {INT8OID, TEXTOID, INT8OID, INT8OID};
 	CdpBatch *batch = in->batch;
-	CdpColumn *ids = cdp_column(INT8OID, 64);
-	CdpColumn *entities = cdp_column(TEXTOID, 64);
-	CdpColumn *identifiers = cdp_column(INT8OID, 64);
-	Datum arguments[3];
+	CdpColumn *columns[lengthof(types)];
 
+	for (int i = 0; i < (int) lengthof(types); i++)
+		columns[i] = cdp_column(types[i], 64);
 	for (int i = 0; i < batch->n_identifiers; i++)
 	{
 		const char *entity = in->namespaces->items[batch->identifiers[i].namespace_index].entity;
 
 		if (minted[i] == 0)
 			continue;
-		cdp_column_add(ids, Int64GetDatum(minted[i]));
-		cdp_column_add_text(entities, entity, strlen(entity));
-		cdp_column_add(identifiers, Int64GetDatum(batch->identifiers[i].identifier_id));
+		cdp_column_add(columns[0], Int64GetDatum(minted[i]));
+		cdp_column_add_text(columns[1], entity, strlen(entity));
+		cdp_column_add(columns[2], Int64GetDatum(minted[i]));
+		cdp_column_add(columns[3], Int64GetDatum(batch->identifiers[i].identifier_id));
 	}
-	if (ids->n == 0)
-		return;
-	arguments[0] = cdp_column_array(ids);
-	arguments[1] = cdp_column_array(entities);
-	arguments[2] = cdp_column_array(identifiers);
-	cdp_run(&add_profiles, arguments, NULL);
-	cdp_done();
-}
-
-/* Make rows for the identifiers nobody knows; false: look again, someone else was quicker. */
-static bool
-add_unknown(Identify *in, int n_new)
-{
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	int64 *minted = palloc0(sizeof(int64) * (Size) in->batch->n_identifiers);
-	bool ok;
-
-	/* the subtransaction takes back, and unlocks, what went in beside a row that was there already */
-	suggest_profiles(in, minted);
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	ok = insert_new(in, n_new);
-	if (ok)
-	{
-		insert_profiles(in, minted);
-		ReleaseCurrentSubTransaction();
-	}
-	else
-		RollbackAndReleaseCurrentSubTransaction();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
-	return ok;
+	cdp_append(&append_profiles, columns);
 }
 
 void
@@ -359,18 +321,20 @@ cdp_identity_identify(CdpBatch *batch)
 {
 	MemoryContext old = MemoryContextSwitchTo(batch->context);
 	Identify in = {batch, batch->namespaces, NULL, NULL, 0};
-	int n_new;
+	int n_new = 0;
 
 	collect(&in);
-	do
+	if (batch->n_identifiers > 0)
+		look_up_known(&in);
+	for (int i = 0; i < batch->n_identifiers; i++)
+		n_new += batch->identifiers[i].identifier_id == 0;
+	if (n_new > 0)
 	{
-		n_new = 0;
-		for (int i = 0; i < batch->n_identifiers; i++)
-			batch->identifiers[i].identifier_id = batch->identifiers[i].profile_id = 0;
-		if (batch->n_identifiers > 0)
-			look_up_known(&in);
-		for (int i = 0; i < batch->n_identifiers; i++)
-			n_new += batch->identifiers[i].identifier_id == 0;
-	} while (n_new > 0 && !add_unknown(&in, n_new));
+		int64 *minted = palloc0(sizeof(int64) * (Size) batch->n_identifiers);
+
+		suggest_profiles(&in, minted);
+		insert_new(&in, n_new); /* an error when someone else is quicker; then the batch begins again */
+		insert_profiles(&in, minted);
+	}
 	MemoryContextSwitchTo(old);
 }

@@ -33,6 +33,4 @@ extern bool cdp_identity_key(const CdpIdentifier *id, Datum *key);
 extern int64 cdp_identity_find(const CdpIdentifier *id);
 extern int64 cdp_identity_follow(int64 profile_id);
 
-extern CdpLookupKind cdp_profile_row; /* a profile's row by its id */
-
 #endif

@@ -20,10 +20,8 @@ CDP_QUERY(move_identifiers,
 		  "WHERE i.identifier_id = k.id",
 		  "int8[],int8[],bool[]");
 CDP_QUERY(forget_identifiers, "SELECT cdp.forget_identifiers($1, $2, $3)", "int8[],int8[],int8[]");
-CDP_QUERY(note_moves,
-		  "INSERT INTO cdp.identity_change (identifier_id, from_profile_id, to_profile_id, cause, changed_at) "
-		  "SELECT *, clock_timestamp() FROM unnest($1, $2, $3, $4)",
-		  "int8[],int8[],int8[],text[]");
+CDP_APPEND(append_moves, "identity_change", "identifier_id, from_profile_id, to_profile_id, cause, changed_at",
+		   "$1, $2, $3, $4, $5", "int8[],int8[],int8[],text[],timestamptz[]");
 CDP_QUERY(write_profiles,
 		  "INSERT INTO cdp.profile AS p (profile_id, entity, identifier_id, component_id, is_disputed, is_frozen, merged_into) "
 		  "SELECT id, e, i, c, d, f, m FROM unnest($1, $2, $3, $4, $5, $6, $7) AS k (id, e, i, c, d, f, m) ORDER BY id "
@@ -140,7 +138,7 @@ name_clusters(Partition *p)
 		if (strongest[c] < 0 || nodes[i].namespace_index < nodes[strongest[c]].namespace_index)
 			strongest[c] = i;
 	}
-	minted = cdp_identity_mint(n_nameless);
+	minted = cdp_mint("profile_id_seq", n_nameless, false);
 	for (int i = 0, next = 0; i < n; i++)
 	{
 		if (nodes[i].cluster != i || name[i] != 0)
@@ -266,21 +264,23 @@ note_batch_move(CdpBatch *batch, HTAB *moves, int64 from, int64 to, bool is_merg
 typedef struct Moves
 {
 	CdpColumn *changed[3]; /* identifier, profile, is it contested */
-	CdpColumn *history[4]; /* identifier, from, to, cause */
+	CdpColumn *history[5]; /* identifier, from, to, cause, when */
 	HTAB *live;			   /* profile ids that some cluster has now */
 	HTAB *pairs;		   /* moves noted in the batch */
+	TimestampTz now;
 } Moves;
 
 static void
 begin_moves(Moves *m, const Partition *p)
 {
 	static const Oid changed[] = {INT8OID, INT8OID, BOOLOID};
-	static const Oid history[] = {INT8OID, INT8OID, INT8OID, TEXTOID};
+	static const Oid history[] = {INT8OID, INT8OID, INT8OID, TEXTOID, TIMESTAMPTZOID};
 	HASHCTL one = {.keysize = sizeof(int64), .entrysize = sizeof(int64), .hcxt = CurrentMemoryContext};
 	HASHCTL two = {.keysize = sizeof(int64) * 2, .entrysize = sizeof(int64) * 2, .hcxt = CurrentMemoryContext};
 
 	make_columns(m->changed, changed, lengthof(changed));
 	make_columns(m->history, history, lengthof(history));
+	m->now = GetCurrentTimestamp();
 	m->live = hash_create("cdp identity live", Max(16, p->graph.n_nodes), &one, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	m->pairs = hash_create("cdp identity moves", 64, &two, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	for (int i = 0; i < p->graph.n_nodes; i++)
@@ -301,6 +301,7 @@ add_history(Moves *m, int64 identifier_id, int64 from, int64 to, const char *cau
 	else
 		cdp_column_add(m->history[2], Int64GetDatum(to));
 	cdp_column_add_text(m->history[3], cause, strlen(cause));
+	cdp_column_add(m->history[4], TimestampTzGetDatum(m->now));
 }
 
 /* An identifier came, or went to another profile: history, and what the batch has to tell of it. */
@@ -318,7 +319,8 @@ note_move(Partition *p, Moves *m, int node)
 
 		cause = p->batch->cause != NULL ? p->batch->cause : is_merge ? "merge" : "split";
 		note_batch_move(p->batch, m->pairs, from, to, is_merge);
-		cdp_batch_touch(p->batch, from);
+		cdp_batch_refold(p->batch, from);
+		cdp_batch_refold(p->batch, to);
 	}
 	add_history(m, p->graph.stored_nodes[node].identifier_id, p->graph.stored_nodes[node].is_new ? 0 : from, to, cause);
 }
@@ -348,7 +350,7 @@ forget(Partition *p, Moves *m)
 
 		cdp_column_add(columns[0], Int64GetDatum(gone->identifier_id));
 		add_history(m, gone->identifier_id, gone->profile_id, 0, p->batch->cause != NULL ? p->batch->cause : "ruling");
-		cdp_batch_touch(p->batch, gone->profile_id);
+		cdp_batch_refold(p->batch, gone->profile_id);
 	}
 	for (int i = 0; i < p->n_minted && p->graph.n_gone > 0; i++)
 	{
@@ -386,7 +388,7 @@ store_identifiers(Partition *p)
 	}
 	forget(p, &m);
 	write_columns(&move_identifiers, m.changed, 3);
-	write_columns(&note_moves, m.history, 4);
+	cdp_append(&append_moves, m.history);
 }
 
 static bool

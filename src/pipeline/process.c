@@ -47,6 +47,7 @@ typedef struct Stage
 static const Stage stages[] = {
 	{"claim", cdp_event_claim},				/* inbox rows, or the caller's message */
 	{"parse", cdp_event_parse},				/* payloads to messages, envelopes opened */
+	{"transform", cdp_event_transform},		/* a source's own function */
 	{"validate", cdp_event_validate},		/* the Segment specification, time, identifiers */
 	{"deduplicate", cdp_event_deduplicate}, /* each message id once */
 	{"identify", cdp_identity_identify},	/* identifiers found or made */

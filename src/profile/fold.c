@@ -1,34 +1,23 @@
 /*
  * fold.c
- *		Fragments of identifiers, and profiles as the fold of their identifiers' fragments.
+ *		Profiles: the fold of their identifiers' fragments.
  *
- * What a message says is kept with the identifier it is anchored to, never with the
- * profile.  So a merge or a split moves no data: the profiles concerned are folded
- * again, and merging values is commutative, so in any order the result is the same.
+ * Merging is commutative and associative, so what a batch adds to fragments may be added to the profile as well, and
+ * only profiles that gained or lost identifiers, or whose fragments were derived again, are folded as a whole.
  */
 #include "postgres.h"
 
-#include "profile/trait_rules.h"
+#include "profile/fragment.h"
 #include "catalog/pg_type.h"
 
-CDP_QUERY(write_fragments,
-		  "INSERT INTO cdp.fragment AS f (anchor_id, identifier_id, traits, consents, first_seen_at, last_seen_at, "
-		  "event_count) SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7) AS k (o, id, t, c, a, z, n) ORDER BY o, id "
-		  "ON CONFLICT (anchor_id, identifier_id) DO UPDATE SET "
-		  "traits = coalesce(cdp.merge(f.traits, excluded.traits), f.traits, excluded.traits), "
-		  "consents = coalesce(cdp.merge(f.consents, excluded.consents), f.consents, excluded.consents), "
-		  "first_seen_at = least(f.first_seen_at, excluded.first_seen_at), "
-		  "last_seen_at = greatest(f.last_seen_at, excluded.last_seen_at), "
-		  "event_count = f.event_count + excluded.event_count",
-		  "int8[],int8[],cdp.traits[],cdp.consent_state[],timestamptz[],timestamptz[],int8[]");
-CDP_QUERY(note_refused,
-		  "INSERT INTO cdp.refused_value (received_at, source_id, message_id, trait) SELECT * FROM unnest($1, $2, $3, $4)",
-		  "timestamptz[],int4[],text[],text[]");
-CDP_QUERY(refold_fragments, "SELECT * FROM cdp.refold($1, $2)", "int8[],int8[]");
-CDP_QUERY(fold_profiles,
+CDP_UPSERT(write_profiles, "profile", "profile_pkey", 1,
+		   "profile_id, traits, consents, first_seen_at, last_seen_at, event_count, merged_into", "$1, $2, $3, $4, $5, $6, $7",
+		   "int8[],cdp.traits[],cdp.consent_state[],timestamptz[],timestamptz[],int8[],int8[]");
+CDP_QUERY(refold_profiles,
 		  "UPDATE cdp.profile p SET traits = n.traits, consents = n.consents, first_seen_at = n.first_seen_at, "
 		  "last_seen_at = n.last_seen_at, event_count = n.event_count FROM ("
-		  "SELECT t.id, cdp.merge_traits(f.traits) AS traits, cdp.merge_consents(f.consents) AS consents, "
+		  "SELECT t.id, CASE WHEN (SELECT EXISTS (SELECT FROM cdp.lookup)) THEN cdp.enrich(cdp.merge_traits(f.traits)) "
+		  "ELSE cdp.merge_traits(f.traits) END AS traits, cdp.merge_consents(f.consents) AS consents, "
 		  "min(f.first_seen_at) AS first_seen_at, max(f.last_seen_at) AS last_seen_at, "
 		  "coalesce(sum(f.event_count), 0)::int8 AS event_count FROM unnest($1) AS t (id) "
 		  "LEFT JOIN cdp.identity i ON i.profile_id = t.id LEFT JOIN cdp.fragment f ON f.anchor_id = i.identifier_id "
@@ -38,241 +27,243 @@ CDP_QUERY(fold_profiles,
 		  "NOT coalesce(cdp.is_same(o.consents, p.consents), o.consents IS NULL AND p.consents IS NULL))",
 		  "int8[]");
 
-/*
- * The fragment that a message's traits belong to: of identify the one of its anchor, of group the account's own;
- * -1: it says none.
- */
-static int
-fragment_of_traits(CdpBatch *batch, const CdpMessage *m)
+/* What the batch adds to a profile. */
+typedef struct Addition
 {
-	if (m->type == CDP_IDENTIFY)
-		return m->fragment;
-	for (int i = 0; m->type == CDP_GROUP && i < m->n_mentions; i++)
-	{
-		const CdpMention *mention = &batch->mentions[m->first_mention + i];
+	int64 profile_id;
+	CdpKnown known;
+} Addition;
 
-		if (!batch->namespaces->items[mention->namespace_index].is_person_entity)
-			return cdp_batch_own_fragment(batch, mention->identifier);
-	}
-	return -1;
+/* There may be lookups, by whose rows the traits of people change in ways that no fragment tells. */
+static CdpLookupKind lookups = CDP_LOOKUP("lookup", "lookup_pkey", 1, false, "lookup_id", "lookup_id OPERATOR(pg_catalog.=) $1", "lookup_id", "int8");
+
+typedef struct Fold
+{
+	CdpBatch *batch;
+	Addition *additions; /* by profile */
+	int n_additions;
+	int64 *changed; /* profiles that changed, in any order */
+	int n_changed;
+} Fold;
+
+void
+cdp_known_columns(CdpColumn **columns, int expected)
+{
+	Oid types[CDP_KNOWN_COLUMNS] = {cdp_type_oid("traits"), cdp_type_oid("consent_state"), TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID};
+
+	for (int i = 0; i < CDP_KNOWN_COLUMNS; i++)
+		columns[i] = cdp_column(types[i], expected);
 }
 
-/* Values that broke the rules of their traits, to be written. */
-typedef struct Refusals
+void
+cdp_known_add(CdpColumn **columns, const CdpKnown *known)
 {
-	const CdpMessage *message; /* that is being read */
-	CdpColumn *columns[4];
-} Refusals;
+	bool is_seen = known->event_count > 0;
 
-static const Oid refusal_types[] = {TIMESTAMPTZOID, INT4OID, TEXTOID, TEXTOID};
-
-/* Note that a message's value of a trait broke its rule; the value stands in the message. */
-static void
-note_refusal(void *arg, const char *name, int name_length)
-{
-	Refusals *refusals = arg;
-	const CdpMessage *m = refusals->message;
-
-	for (int i = 0; i < (int) lengthof(refusal_types) && refusals->columns[i] == NULL; i++)
-		refusals->columns[i] = cdp_column(refusal_types[i], 8);
-	cdp_column_add(refusals->columns[0], TimestampTzGetDatum(m->payload->received_at));
-	cdp_column_add(refusals->columns[1], Int32GetDatum(m->payload->source_id));
-	cdp_column_add_text(refusals->columns[2], m->message_id, m->message_id_length);
-	cdp_column_add_text(refusals->columns[3], name, name_length);
+	cdp_column_add_any(columns[0], PointerGetDatum(known->traits), known->traits == NULL);
+	cdp_column_add_any(columns[1], PointerGetDatum(known->consents), known->consents == NULL);
+	cdp_column_add_any(columns[2], TimestampTzGetDatum(known->first_seen_at), !is_seen);
+	cdp_column_add_any(columns[3], TimestampTzGetDatum(known->last_seen_at), !is_seen);
+	cdp_column_add(columns[4], Int64GetDatum(known->event_count));
 }
 
-static void
-store_refusals(const Refusals *refusals)
+bool
+cdp_is_known(const CdpKnown *known)
 {
-	Datum arguments[lengthof(refusal_types)];
+	return known->event_count > 0 || known->traits != NULL || known->consents != NULL;
+}
 
-	if (refusals->columns[0] == NULL)
+/* Merge two maps, each of which may be none. */
+static CdpStamped *
+merge_maps(CdpStamped *a, CdpStamped *b, CdpStampedTie tie)
+{
+	return a == NULL ? b : b == NULL ? a : cdp_stamped_merge(a, b, tie);
+}
+
+void
+cdp_add_known(CdpKnown *known, const CdpKnown *more)
+{
+	known->traits = merge_maps(known->traits, more->traits, cdp_stamped_tie_bytes);
+	known->consents = merge_maps(known->consents, more->consents, cdp_stamped_tie_refusal);
+	if (more->event_count == 0)
 		return;
-	for (int i = 0; i < (int) lengthof(refusal_types); i++)
-		arguments[i] = cdp_column_array(refusals->columns[i]);
-	cdp_run(&note_refused, arguments, NULL);
-	cdp_done();
+	if (known->event_count == 0 || more->first_seen_at < known->first_seen_at)
+		known->first_seen_at = more->first_seen_at;
+	if (known->event_count == 0 || more->last_seen_at > known->last_seen_at)
+		known->last_seen_at = more->last_seen_at;
+	known->event_count += more->event_count;
 }
 
-/* Gather the traits that messages say, as the log keeps them, so that they can be derived from it again. */
-static void
-gather_traits(CdpBatch *batch, CdpGatherer *gatherer)
+/* What stands in columns. */
+static CdpKnown
+read_known(const Datum *values, const bool *nulls)
 {
-	static const char *const path[] = {"traits"};
-	Refusals refusals = {NULL};
+	CdpKnown known = {0};
 
-	for (int i = 0; i < batch->n_messages; i++)
+	known.traits = nulls[0] ? NULL : DatumGetStampedP(values[0]);
+	known.consents = nulls[1] ? NULL : DatumGetStampedP(values[1]);
+	known.event_count = DatumGetInt64(values[4]);
+	if (known.event_count > 0)
 	{
-		const CdpMessage *m = &batch->messages[i];
-		JsonbContainer *traits = NULL;
-
-		if (m->type == CDP_IDENTIFY || m->type == CDP_GROUP)
-			traits = cdp_jsonb_object(m->document, path, 1);
-		if (traits != NULL)
-		{
-			int fragment = fragment_of_traits(batch, m);
-
-			if (fragment >= 0)
-			{
-				int from = gatherer->n;
-
-				refusals.message = m;
-				cdp_gather_object(gatherer, fragment, traits, m->occurred_at, m->payload->source_rank);
-				cdp_traits_apply(gatherer, from, note_refusal, &refusals);
-			}
-		}
+		known.first_seen_at = DatumGetTimestampTz(values[2]);
+		known.last_seen_at = DatumGetTimestampTz(values[3]);
 	}
-	store_refusals(&refusals);
+	return known;
 }
 
-static void
-take_traits(void *arg, int key, CdpStamped *map)
+void
+cdp_merge_known(const CdpKnown *known, Datum *values, bool *nulls)
 {
-	CdpBatch *batch = arg;
+	CdpKnown all = read_known(values, nulls);
 
-	batch->fragments[key].traits = map;
+	cdp_add_known(&all, known);
+	values[0] = PointerGetDatum(all.traits);
+	values[1] = PointerGetDatum(all.consents);
+	values[2] = TimestampTzGetDatum(all.first_seen_at);
+	values[3] = TimestampTzGetDatum(all.last_seen_at);
+	values[4] = Int64GetDatum(all.event_count);
+	nulls[0] = all.traits == NULL;
+	nulls[1] = all.consents == NULL;
+	nulls[2] = nulls[3] = all.event_count == 0;
 }
 
-/* Count the events of each fragment. */
-static void
-count_events(CdpBatch *batch)
+static bool
+is_same_map(const CdpStamped *a, const CdpStamped *b)
 {
-	for (int i = 0; i < batch->n_messages; i++)
+	return a == NULL || b == NULL ? a == b : cdp_stamped_equal(a, b);
+}
+
+/* A profile, and what the batch adds to it. */
+static bool
+merge_profile(void *arg, int i, Datum *values, bool *nulls)
+{
+	Fold *fold = arg;
+	CdpKnown before = read_known(values + 1, nulls + 1);
+	CdpKnown after;
+
+	cdp_merge_known(&fold->additions[i].known, values + 1, nulls + 1);
+	after = read_known(values + 1, nulls + 1);
+	if (nulls[6] && (before.event_count == 0 || !is_same_map(before.traits, after.traits) ||
+					 !is_same_map(before.consents, after.consents)))
+		fold->changed[fold->n_changed++] = fold->additions[i].profile_id;
+	return true;
+}
+
+static int
+compare_additions(const void *a, const void *b)
+{
+	const Addition *p = a;
+	const Addition *q = b;
+
+	return p->profile_id < q->profile_id ? -1 : p->profile_id > q->profile_id;
+}
+
+/* Add up by profile what the batch's fragments say, of those that are not folded as a whole. */
+static void
+collect_additions(Fold *fold)
+{
+	CdpBatch *batch = fold->batch;
+	int n = 0;
+
+	for (int i = 0; i < batch->n_identifiers; i++)
 	{
-		const CdpMessage *m = &batch->messages[i];
-		CdpBatchFragment *fragment;
-
-		if (m->fragment < 0)
-			continue;
-		fragment = &batch->fragments[m->fragment];
-		if (fragment->event_count == 0 || m->occurred_at < fragment->first_seen_at)
-			fragment->first_seen_at = m->occurred_at;
-		if (fragment->event_count == 0 || m->occurred_at > fragment->last_seen_at)
-			fragment->last_seen_at = m->occurred_at;
-		fragment->event_count++;
+		if (batch->identifiers[i].fragment >= 0)
+			batch->fragments[batch->identifiers[i].fragment].profile_id = batch->identifiers[i].profile_id;
 	}
-}
-
-static void
-add_map(CdpColumn *column, const CdpStamped *map)
-{
-	if (map == NULL)
-		cdp_column_add_null(column);
-	else
-		cdp_column_add(column, PointerGetDatum(map));
-}
-
-static void
-add_time(CdpColumn *column, TimestampTz at, bool is_known)
-{
-	if (is_known)
-		cdp_column_add(column, TimestampTzGetDatum(at));
-	else
-		cdp_column_add_null(column);
-}
-
-static void
-store_fragments(CdpBatch *batch)
-{
-	Oid types[] = {INT8OID, INT8OID, cdp_type_oid("traits"), cdp_type_oid("consent_state"), TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID};
-	CdpColumn *columns[lengthof(types)];
-	Datum arguments[lengthof(types)];
-
-	for (int i = 0; i < (int) lengthof(types); i++)
-		columns[i] = cdp_column(types[i], batch->n_fragments);
+	fold->additions = palloc(sizeof(Addition) * ((Size) batch->n_fragments + 1));
 	for (int i = 0; i < batch->n_fragments; i++)
 	{
 		const CdpBatchFragment *fragment = &batch->fragments[i];
 
-		if (fragment->is_refolded ||
-			(fragment->event_count == 0 && fragment->traits == NULL && fragment->consents == NULL))
-			continue;
-		cdp_column_add(columns[0], Int64GetDatum(fragment->anchor_id));
-		cdp_column_add(columns[1], Int64GetDatum(fragment->identifier_id));
-		add_map(columns[2], fragment->traits);
-		add_map(columns[3], fragment->consents);
-		add_time(columns[4], fragment->first_seen_at, fragment->event_count > 0);
-		add_time(columns[5], fragment->last_seen_at, fragment->event_count > 0);
-		cdp_column_add(columns[6], Int64GetDatum(fragment->event_count));
+		if (cdp_is_known(&fragment->known) &&
+			bsearch(&fragment->profile_id, batch->refolded_profiles, batch->n_refolded_profiles, sizeof(int64), cdp_compare_int64) == NULL)
+			fold->additions[n++] = (Addition){fragment->profile_id, fragment->known};
 	}
-	if (columns[0]->n == 0)
-		return;
-	for (int i = 0; i < (int) lengthof(types); i++)
-		arguments[i] = cdp_column_array(columns[i]);
-	cdp_run(&write_fragments, arguments, NULL);
-	cdp_done();
-}
-
-/* Fold all events of some identifiers again: their anchors are others now, or other events are theirs. */
-static void
-refold(CdpBatch *batch)
-{
-	Datum arguments[2] = {cdp_int64_array(batch->refolded, batch->n_refolded),
-						  cdp_int64_array(batch->reread_devices, batch->n_reread_devices)};
-	uint64 n = cdp_run(&refold_fragments, arguments, NULL);
-
-	for (uint64 row = 0; row < n; row++)
-		cdp_batch_touch(batch, cdp_result_int64(row, 1, 0));
-	cdp_done();
-}
-
-/* A profile also changed when it got or lost an identifier. */
-static void
-note_changed(CdpBatch *batch, int64 *changed, int n)
-{
-	for (int i = 0; i < batch->n_identifiers; i++)
+	qsort(fold->additions, n, sizeof(Addition), compare_additions);
+	for (int i = 0; i < n; i++)
 	{
-		if (batch->identifiers[i].is_new)
-			changed[n++] = batch->identifiers[i].profile_id;
+		if (fold->n_additions > 0 && fold->additions[fold->n_additions - 1].profile_id == fold->additions[i].profile_id)
+			cdp_add_known(&fold->additions[fold->n_additions - 1].known, &fold->additions[i].known);
+		else
+			fold->additions[fold->n_additions++] = fold->additions[i];
 	}
-	for (int i = 0; i < batch->n_moves; i++)
-	{
-		if (batch->moves[i].to_profile_id == 0)
-			continue;
-		changed[n++] = batch->moves[i].to_profile_id;
-		if (!batch->moves[i].is_merge)
-			changed[n++] = batch->moves[i].from_profile_id;
-	}
-	batch->changed_profiles = changed;
-	batch->n_changed_profiles = cdp_sort_distinct(changed, n);
 }
 
-/* Fold the touched profiles. */
+/* Write what is added to profiles. */
 static void
-fold(CdpBatch *batch)
+add(Fold *fold)
 {
-	int64 *changed = palloc(sizeof(int64) * ((Size) batch->n_profiles + batch->n_identifiers + 2 * batch->n_moves + 1));
-	int n_changed = 0;
-	Datum arguments[1];
+	CdpColumn *ids = cdp_column(INT8OID, fold->n_additions);
+	bool *is_gone = palloc(sizeof(bool) * ((Size) fold->n_additions + 1));
+
+	for (int i = 0; i < fold->n_additions; i++)
+		cdp_column_add(ids, Int64GetDatum(fold->additions[i].profile_id));
+	if (cdp_update(&write_profiles, &ids, merge_profile, fold, is_gone) > 0)
+		ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED), errmsg("an identifier belongs to a profile that does not exist"),
+						errhint("SELECT * FROM cdp.verify() tells what is not as the log says.")));
+}
+
+/* Fold profiles from all their fragments. */
+static void
+refold(Fold *fold)
+{
+	Datum arguments[1] = {cdp_int64_array(fold->batch->refolded_profiles, fold->batch->n_refolded_profiles)};
 	uint64 n;
 
-	arguments[0] = cdp_int64_array(batch->profiles, batch->n_profiles);
-	n = cdp_run(&fold_profiles, arguments, NULL);
+	if (fold->batch->n_refolded_profiles == 0)
+		return;
+	n = cdp_run(&refold_profiles, arguments, NULL);
 	for (uint64 row = 0; row < n; row++)
 	{
 		bool isnull;
 
 		if (DatumGetBool(cdp_result_datum(row, 2, &isnull)))
-			changed[n_changed++] = cdp_result_int64(row, 1, 0);
+			fold->changed[fold->n_changed++] = cdp_result_int64(row, 1, 0);
 	}
 	cdp_done();
-	note_changed(batch, changed, n_changed);
+}
+
+/* A profile also changed when it got or lost an identifier. */
+static void
+note_changed(Fold *fold)
+{
+	CdpBatch *batch = fold->batch;
+
+	for (int i = 0; i < batch->n_identifiers; i++)
+	{
+		if (batch->identifiers[i].is_new)
+			fold->changed[fold->n_changed++] = batch->identifiers[i].profile_id;
+	}
+	for (int i = 0; i < batch->n_moves; i++)
+	{
+		if (batch->moves[i].to_profile_id == 0)
+			continue;
+		fold->changed[fold->n_changed++] = batch->moves[i].to_profile_id;
+		if (!batch->moves[i].is_merge)
+			fold->changed[fold->n_changed++] = batch->moves[i].from_profile_id;
+	}
+	batch->changed_profiles = fold->changed;
+	batch->n_changed_profiles = cdp_sort_distinct(fold->changed, fold->n_changed);
 }
 
 void
 cdp_profile_fold(CdpBatch *batch)
 {
 	MemoryContext old = MemoryContextSwitchTo(batch->context);
-	CdpGatherer gatherer = {0};
+	Fold fold = {batch};
+	bool is_whole;
 
-	gather_traits(batch, &gatherer);
-	cdp_gather_build(&gatherer, cdp_stamped_tie_bytes, take_traits, batch);
-	count_events(batch);
-	store_fragments(batch);
-	if (batch->n_refolded > 0)
-		refold(batch);
+	cdp_fragments_store(batch);
+	cdp_fragments_refold(batch);
+	is_whole = batch->cause != NULL || !cdp_lookup_is_empty(&lookups);
+	for (int i = 0, n = batch->n_profiles; i < n && is_whole; i++)
+		cdp_batch_refold(batch, batch->profiles[i]);
 	batch->n_profiles = cdp_sort_distinct(batch->profiles, batch->n_profiles);
-	if (batch->n_profiles > 0)
-		fold(batch);
+	batch->n_refolded_profiles = cdp_sort_distinct(batch->refolded_profiles, batch->n_refolded_profiles);
+	fold.changed = palloc(sizeof(int64) * ((Size) batch->n_profiles + batch->n_identifiers + 2 * batch->n_moves + 1));
+	collect_additions(&fold);
+	add(&fold);
+	refold(&fold);
+	note_changed(&fold);
 	MemoryContextSwitchTo(old);
 }

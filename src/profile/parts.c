@@ -15,12 +15,8 @@
 
 #define FULL_BYTES 1500 /* a row of it is never stored out of line */
 
-CDP_QUERY(write_parts,
-		  "INSERT INTO cdp.timeline_part AS p (anchor_id, identifier_id, month, part, events) "
-		  "SELECT o, id, m, 0, t FROM unnest($1, $2, $3, $4) AS k (o, id, m, t) "
-		  "ON CONFLICT (anchor_id, identifier_id, month, part) DO UPDATE SET events = cdp.add(p.events, excluded.events) "
-		  "RETURNING anchor_id, identifier_id, month, pg_column_size(events)",
-		  "int8[],int8[],date[],cdp.timeline[]");
+CDP_UPSERT(write_parts, "timeline_part", "timeline_part_pkey", 4, "anchor_id, identifier_id, month, part, events",
+		   "$1, $2, $3, $4, $5", "int8[],int8[],date[],int4[],cdp.timeline[]");
 CDP_QUERY(close_parts,
 		  "UPDATE cdp.timeline_part p SET part = 1 + (SELECT max(o.part) FROM cdp.timeline_part o "
 		  "WHERE o.anchor_id = p.anchor_id AND o.identifier_id = p.identifier_id AND o.month = p.month) "
@@ -44,6 +40,11 @@ typedef struct Parts
 	int n;
 	int *of_fragment;  /* the first part of each fragment; -1: none */
 	int *next_message; /* of the same part; -1: none */
+
+	const CdpDeclared *declared;
+	CdpNamedValue *values; /* room for those of one event */
+	CdpTimelineBuilder builder;
+	CdpColumn *full[3]; /* keys of the parts that are full now */
 } Parts;
 
 /* The first day of an instant's month, in UTC. */
@@ -126,91 +127,120 @@ add_message(CdpTimelineBuilder *builder, const CdpMessage *m, const CdpDeclared 
 	cdp_timeline_add(builder, m->name, m->name_length, m->occurred_at, 0, values, n);
 }
 
-/* Pack each part's events. */
+/* Pack a part: what is stored, if anything, and the batch's events; notes it when it is full. */
 static Datum
-pack(const Parts *parts, const CdpBatch *batch)
+pack(Parts *parts, const CdpBatch *batch, int part, Datum stored)
 {
-	const CdpDeclared *declared = cdp_properties_declared(batch->namespaces->generation);
-	CdpNamedValue *values = palloc(sizeof(CdpNamedValue) * ((Size) declared->n + 1));
-	CdpColumn *column = cdp_column(cdp_type_oid("timeline"), parts->n);
-	CdpTimelineBuilder builder;
+	const Part *p = &parts->items[part];
+	struct varlena *packed;
 
-	cdp_timeline_begin(&builder);
-	for (int i = 0; i < parts->n; i++)
+	cdp_timeline_clear(&parts->builder);
+	if (DatumGetPointer(stored) != NULL)
+		cdp_timeline_add_stored(&parts->builder, stored);
+	for (int i = p->first; i >= 0; i = parts->next_message[i])
+		add_message(&parts->builder, &batch->messages[i], parts->declared, parts->values);
+	packed = cdp_timeline_pack(&parts->builder, CDP_TIMELINE_SUM);
+	if (VARSIZE(packed) > FULL_BYTES)
 	{
-		CHECK_FOR_INTERRUPTS();
-		cdp_timeline_clear(&builder);
-		for (int j = parts->items[i].first; j >= 0; j = parts->next_message[j])
-			add_message(&builder, &batch->messages[j], declared, values);
-		cdp_column_add(column, PointerGetDatum(cdp_timeline_pack(&builder, CDP_TIMELINE_SUM)));
+		cdp_column_add(parts->full[0], Int64GetDatum(p->fragment->anchor_id));
+		cdp_column_add(parts->full[1], Int64GetDatum(p->fragment->identifier_id));
+		cdp_column_add(parts->full[2], DateADTGetDatum(p->month));
 	}
-	return cdp_column_array(column);
+	return PointerGetDatum(packed);
 }
 
-/* The keys of the parts: anchor, identifier and month. */
-static void
-list_keys(const Parts *parts, CdpColumn **columns)
+typedef struct Merge
 {
-	for (int i = 0; i < parts->n; i++)
-	{
-		const Part *part = &parts->items[i];
+	Parts *parts;
+	const CdpBatch *batch;
+} Merge;
 
-		cdp_column_add(columns[0], Int64GetDatum(part->fragment->anchor_id));
-		cdp_column_add(columns[1], Int64GetDatum(part->fragment->identifier_id));
-		cdp_column_add(columns[2], DateADTGetDatum(part->month));
-	}
+static bool
+merge_part(void *arg, int i, Datum *values, bool *nulls)
+{
+	Merge *merge = arg;
+
+	values[4] = pack(merge->parts, merge->batch, i, values[4]);
+	return true;
 }
 
-/* Of the parts just written list the keys of those that are full. */
+/* Columns of parts' keys. */
 static void
-list_full(uint64 n, CdpColumn **columns)
+make_keys(CdpColumn **columns, int expected)
 {
-	for (uint64 row = 0; row < n; row++)
-	{
-		bool isnull;
+	columns[0] = cdp_column(INT8OID, expected);
+	columns[1] = cdp_column(INT8OID, expected);
+	columns[2] = cdp_column(DATEOID, expected);
+	columns[3] = cdp_column(INT4OID, expected);
+}
 
-		if (DatumGetInt32(cdp_result_datum(row, 4, &isnull)) <= FULL_BYTES)
+static void
+add_key(CdpColumn **columns, const Part *part)
+{
+	cdp_column_add(columns[0], Int64GetDatum(part->fragment->anchor_id));
+	cdp_column_add(columns[1], Int64GetDatum(part->fragment->identifier_id));
+	cdp_column_add(columns[2], DateADTGetDatum(part->month));
+	cdp_column_add(columns[3], Int32GetDatum(0));
+}
+
+/* Write the parts: those that are there grow, the others are new. */
+static void
+write_all(Parts *parts, const CdpBatch *batch)
+{
+	Merge merge = {parts, batch};
+	bool *is_new = palloc(sizeof(bool) * (Size) parts->n);
+	CdpColumn *columns[5];
+	int n_new;
+
+	make_keys(columns, parts->n);
+	for (int i = 0; i < parts->n; i++)
+		add_key(columns, &parts->items[i]);
+	n_new = cdp_update(&write_parts, columns, merge_part, &merge, is_new);
+	make_keys(columns, n_new);
+	columns[4] = cdp_column(cdp_type_oid("timeline"), n_new);
+	for (int i = 0; i < parts->n; i++)
+	{
+		if (!is_new[i])
 			continue;
-		for (int i = 0; i < 3; i++)
-			cdp_column_add(columns[i], cdp_result_datum(row, i + 1, &isnull));
+		CHECK_FOR_INTERRUPTS();
+		add_key(columns, &parts->items[i]);
+		cdp_column_add(columns[4], pack(parts, batch, i, (Datum) 0));
 	}
+	cdp_append(&write_parts.append, columns);
 }
 
-/* Run a statement that takes columns of keys, and perhaps something more. */
-static uint64
-run(CdpQuery *query, CdpColumn **columns, Datum more)
+/* Give full parts numbers of their own. */
+static void
+close_full(const Parts *parts)
 {
-	Datum arguments[4] = {0, 0, 0, more};
+	Datum arguments[lengthof(parts->full)];
 
-	for (int i = 0; i < 3; i++)
-	{
-		arguments[i] = cdp_column_array(columns[i]);
-		columns[i]->n = 0;
-	}
-	return cdp_run(query, arguments, NULL);
+	if (parts->full[0]->n == 0)
+		return;
+	for (int i = 0; i < (int) lengthof(parts->full); i++)
+		arguments[i] = cdp_column_array(parts->full[i]);
+	cdp_run(&close_parts, arguments, NULL);
+	cdp_done();
 }
 
 void
 cdp_profile_timeline(CdpBatch *batch)
 {
 	MemoryContext old = MemoryContextSwitchTo(batch->context);
-	CdpColumn *columns[3];
 	Parts parts;
 
 	gather(&parts, batch);
 	if (parts.n > 0)
 	{
 		qsort(parts.items, parts.n, sizeof(Part), compare_parts);
-		for (int i = 0; i < 3; i++)
-			columns[i] = cdp_column(i == 2 ? DATEOID : INT8OID, parts.n);
-		list_keys(&parts, columns);
-		list_full(run(&write_parts, columns, pack(&parts, batch)), columns);
-		cdp_done();
-		if (columns[0]->n > 0)
-		{
-			run(&close_parts, columns, (Datum) 0);
-			cdp_done();
-		}
+		parts.declared = cdp_properties_declared(batch->namespaces->generation);
+		parts.values = palloc(sizeof(CdpNamedValue) * ((Size) parts.declared->n + 1));
+		cdp_timeline_begin(&parts.builder);
+		parts.full[0] = cdp_column(INT8OID, 8);
+		parts.full[1] = cdp_column(INT8OID, 8);
+		parts.full[2] = cdp_column(DATEOID, 8);
+		write_all(&parts, batch);
+		close_full(&parts);
 	}
 	MemoryContextSwitchTo(old);
 }

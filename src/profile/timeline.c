@@ -81,6 +81,12 @@ add_timeline(CdpTimelineBuilder *builder, const struct varlena *timeline)
 	add_part(builder, timeline, DT_NOBEGIN, DT_NOEND);
 }
 
+void
+cdp_timeline_add_stored(CdpTimelineBuilder *builder, Datum timeline)
+{
+	add_timeline(builder, (struct varlena *) PG_DETOAST_DATUM_PACKED(timeline));
+}
+
 /* --- a timeline that grows ------------------------------------------------------------------- */
 
 typedef struct ExpandedTimeline

@@ -205,6 +205,9 @@ extern void cdp_timeline_add(CdpTimelineBuilder *builder, const char *name, uint
 extern bool cdp_timeline_add_all(CdpTimelineBuilder *builder, CdpTimelineReader *reader, TimestampTz since,
 								 TimestampTz until);
 
+/* Add all of a stored timeline; an error when it is malformed. */
+extern void cdp_timeline_add_stored(CdpTimelineBuilder *builder, Datum timeline);
+
 typedef enum CdpTimelineSet
 {
 	CDP_TIMELINE_UNION, /* what agrees in everything is one event */

@@ -24,17 +24,13 @@ CDP_QUERY(read_people,
 		  " WHERE l.profile_id = k.id AND l.merged_into IS NULL AND l.entity = 'person' OFFSET 0) p ORDER BY "
 		  "p.profile_id",
 		  "int8[],bool");
-CDP_QUERY(
-	read_events,
-	"SELECT k.id, e.name, pg_catalog.array_agg(e.occurred_at ORDER BY e.occurred_at)"
-	" FROM unnest($1) AS k (id)"
-	" CROSS JOIN LATERAL (SELECT l.* FROM cdp.tenure l WHERE l.profile_id = k.id OFFSET 0) t"
-	" CROSS JOIN LATERAL (SELECT l.name, l.occurred_at FROM cdp.event l"
-	" WHERE l.identifier_id = t.identifier_id AND l.occurred_at BETWEEN t.starts_at AND t.ends_at"
-	" AND (l.occurred_at, l.message_id COLLATE \"C\") >= (t.starts_at, t.starts_with)"
-	" AND (l.occurred_at, l.message_id COLLATE \"C\") < (t.ends_at, t.ends_with) AND l.name = ANY ($2) OFFSET 0) e"
-	" GROUP BY k.id, e.name ORDER BY k.id, e.name COLLATE \"C\"",
-	"int8[],text[]");
+CDP_QUERY(read_events,
+		  "SELECT k.id, e.name, pg_catalog.array_agg(e.at ORDER BY e.at) FROM unnest($1) AS k (id)"
+		  " CROSS JOIN LATERAL (SELECT l.identifier_id FROM cdp.identity l WHERE l.profile_id = k.id OFFSET 0) i"
+		  " CROSS JOIN LATERAL (SELECT l.events FROM cdp.timeline_part l WHERE l.anchor_id = i.identifier_id OFFSET 0) p"
+		  " CROSS JOIN LATERAL cdp.events_of(p.events) e WHERE e.name = ANY ($2)"
+		  " GROUP BY k.id, e.name ORDER BY k.id, e.name COLLATE \"C\"",
+		  "int8[],text[]");
 CDP_QUERY(read_memberships,
 		  "SELECT m.profile_id, m.segment FROM unnest($1) AS k (id) CROSS JOIN LATERAL ("
 		  "SELECT l.profile_id, l.segment FROM cdp.membership l WHERE l.profile_id = k.id AND l.segment = "
@@ -179,7 +175,7 @@ cdp_people_traits(CdpWork *work, uint64 row, int64 profile_id, int *part)
 							  nothing_stored ? NULL : DatumGetStampedP(stored), part);
 }
 
-/* Say whether a predicate holds for a profile, from what the log and the profile say now */
+/* Say whether a predicate holds for a profile, from what the timelines and the profile say now */
 Datum
 cdp_matches(PG_FUNCTION_ARGS)
 {

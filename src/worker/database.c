@@ -88,8 +88,9 @@ static Task process_task = {
 		   /* timers that went off change nothing most times, so they show nowhere else */
 		   "(SELECT count(*) FROM (SELECT FROM cdp.due WHERE due_at <= cdp.clock_now() LIMIT 257) d) > 256 "
 		   "FROM cdp.process(10000)"};
-/* 50,000 is what it does in one call at most */
-static Task maintain_task = {.sql = "SELECT bool_or(done >= 50000) FROM cdp.maintain()"};
+/* 10,000 is the least of what its tasks do in one call at most */
+static Task maintain_task = {.sql = "SELECT bool_or(done >= 10000) FROM cdp.maintain()"};
+static Task read_task = {.sql = "SELECT bool_or(has_more) FROM cdp.read_table_sources(10000)"};
 
 static CdpWorkerEntry *my_entry = NULL;
 static Oid my_extension = InvalidOid;
@@ -467,7 +468,7 @@ heed_standing(Standing standing)
 			publish(process_task.failures > 0 && process_task.failed_at > my_entry->last_run_at
 						? CDP_WORKER_BACKING_OFF
 						: CDP_WORKER_IDLE);
-			later = Min(process_task.next_at, maintain_task.next_at);
+			later = Min(process_task.next_at, Min(maintain_task.next_at, read_task.next_at));
 			break;
 	}
 	log_standing(standing);
@@ -483,11 +484,13 @@ do_what_is_due(bool is_woken)
 
 	if (maintain_task.next_at <= now)
 		standing = attempt(&maintain_task, MAINTENANCE_MS);
+	if (standing == READY && read_task.next_at <= now)
+		standing = attempt(&read_task, MAINTENANCE_MS);
 	/* a wake-up ends a nap, but not the pause after a failure */
 	if (standing == READY && (process_task.next_at <= now || (is_woken && process_task.failures == 0)))
 		standing = attempt(&process_task, cdp_worker_naptime);
 	if (standing != READY)
-		process_task.next_at = maintain_task.next_at = 0; /* both, as soon as it is ready */
+		process_task.next_at = maintain_task.next_at = read_task.next_at = 0; /* all, as soon as it is ready */
 	return heed_standing(standing);
 }
 

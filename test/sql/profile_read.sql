@@ -59,6 +59,64 @@ SELECT value, anchor, message_id, verdict FROM cdp.explain_trait(cdp.profile_id(
 SELECT cdp.profile('group_id:g') -> 'traits' AS account, cdp.profile('user_id:ada') #> '{traits,plan}' AS plan;
 SELECT count(*) FROM cdp.explain_trait(:ada, 'nothing');
 SELECT count(*) FROM cdp.explain_trait(1000000, 'plan');
+-- the accounts of a person, whichever of her identifiers they were seen with, the latest first; an account has none
+SELECT cdp.profile('user_id:ada') #> '{accounts,0,traits}' AS traits, jsonb_array_length(cdp.profile('user_id:ada') -> 'accounts') AS n, cdp.profile('group_id:g') -> 'accounts' AS of_account, cdp.profile_id('group_id:g') = (cdp.profile('user_id:ada') #>> '{accounts,0,profile_id}')::bigint AS same_id;
+SELECT sum(i.events) FROM unnest(ARRAY['{"type":"group","messageId":"g3","anonymousId":"a2","groupId":"h","timestamp":"2026-01-05T00:00:00Z"}', '{"type":"group","messageId":"g4","anonymousId":"a1","groupId":"g","timestamp":"2025-12-31T00:00:00Z"}']) p, LATERAL (SELECT * FROM cdp.ingest(p) OFFSET 0) i;
+SELECT a - 'profile_id' AS account FROM jsonb_array_elements(cdp.profile('user_id:ada') -> 'accounts') a;
+SELECT count(*) AS differ FROM cdp.account_members m, LATERAL (SELECT cdp.profile(m.profile_id) -> 'accounts' AS accounts) p
+	WHERE NOT accounts @> jsonb_build_array(jsonb_build_object('profile_id', m.account_id)) OR jsonb_array_length(accounts) <> (SELECT count(*) FROM cdp.account_members n WHERE n.profile_id = m.profile_id);
+-- and with row-level security in force, by SQL, the same
+SELECT cdp.create_segment('everyone', $$count('Nothing') = 0$$);
+CREATE TABLE document AS SELECT profile_id, cdp.profile(profile_id) AS document FROM cdp.profiles;
+SELECT count(*) AS n, count(*) FILTER (WHERE document -> 'segments' = '["everyone"]') AS in_segments FROM document;
+CREATE ROLE regress_profile_guarded;
+GRANT USAGE ON SCHEMA cdp TO regress_profile_guarded;
+GRANT SELECT ON document, cdp.identity, cdp.profile, cdp.membership, cdp.namespace, cdp.blocked_value TO regress_profile_guarded;
+SET ROLE regress_profile_guarded;
+SELECT error_of($$SELECT cdp.profile('user_id:ada')$$);
+RESET ROLE;
+GRANT SELECT ON cdp.link TO regress_profile_guarded;
+ALTER TABLE cdp.link ENABLE ROW LEVEL SECURITY;
+ALTER TABLE cdp.profile ENABLE ROW LEVEL SECURITY;
+ALTER TABLE cdp.identity ENABLE ROW LEVEL SECURITY;
+ALTER TABLE cdp.membership ENABLE ROW LEVEL SECURITY;
+CREATE POLICY p ON cdp.link USING (true);
+CREATE POLICY p ON cdp.profile USING (true);
+CREATE POLICY p ON cdp.identity USING (true);
+CREATE POLICY p ON cdp.membership USING (true);
+SET ROLE regress_profile_guarded;
+SELECT count(*) AS n, count(*) FILTER (WHERE cdp.profile(profile_id) = document) AS same FROM document;
+RESET ROLE;
+ALTER POLICY p ON cdp.profile USING (entity = 'person');
+SET ROLE regress_profile_guarded;
+SELECT a - 'profile_id' AS account FROM jsonb_array_elements(cdp.profile('user_id:ada') -> 'accounts') a;
+SELECT cdp.profile('group_id:g') IS NULL AS account_is_hidden;
+RESET ROLE;
+DROP POLICY p ON cdp.link;
+DROP POLICY p ON cdp.profile;
+DROP POLICY p ON cdp.identity;
+DROP POLICY p ON cdp.membership;
+ALTER TABLE cdp.link DISABLE ROW LEVEL SECURITY;
+ALTER TABLE cdp.profile DISABLE ROW LEVEL SECURITY;
+ALTER TABLE cdp.identity DISABLE ROW LEVEL SECURITY;
+ALTER TABLE cdp.membership DISABLE ROW LEVEL SECURITY;
+DROP OWNED BY regress_profile_guarded;
+DROP ROLE regress_profile_guarded;
+-- a table that changed under the session, and one that is gone
+ALTER TABLE cdp.profile ADD COLUMN note text;
+ALTER TABLE cdp.identity ADD COLUMN note text;
+ALTER TABLE cdp.identity DROP COLUMN note;
+SELECT count(*) FILTER (WHERE cdp.profile(profile_id) = document) AS same FROM document;
+ALTER TABLE cdp.link RENAME COLUMN last_seen_at TO seen;
+SELECT error_of($$SELECT cdp.profile('user_id:ada')$$);
+ALTER TABLE cdp.link RENAME COLUMN seen TO last_seen_at;
+DROP INDEX cdp.link_related_idx;
+SELECT error_of($$SELECT cdp.profile('user_id:ada')$$);
+SELECT cdp.init();
+REINDEX TABLE cdp.identity;
+SELECT count(*) FILTER (WHERE cdp.profile(profile_id) = document) AS same FROM document;
+DROP TABLE document;
+SELECT cdp.drop_segment('everyone');
 -- in a join, one call a row; in a subtransaction that fails
 SELECT i.namespace, i.value, cdp.profile(cdp.identifier(i.namespace, i.value)) ->> 'event_count' AS events FROM cdp.identifiers i ORDER BY 1, 2;
 SELECT count(*) FROM generate_series(1, 2000), LATERAL (SELECT cdp.profile('user_id:ada') AS p) p WHERE p IS NOT NULL;

@@ -58,6 +58,18 @@ subtest 'extension without cdp.init()' => sub {
 		't', 'cdp.worker_state() tells it all');
 };
 
+subtest 'table sources' => sub {
+	$node->safe_psql('d', <<~'END');
+		CREATE TABLE members (id text PRIMARY KEY, level int);
+		INSERT INTO members VALUES ('m-1', 1);
+		SELECT cdp.create_table_source('members', '{"type": "identify", "userId": "id", "traits": {"level": "level"}}');
+		SELECT pg_terminate_backend(worker_pid) FROM cdp.worker_state();
+		END
+	ok($node->poll_query_until('d', q{SELECT cdp.profile('user_id:m-1') -> 'traits' = '{"level": 1}'}), 'are read when it starts');
+	$node->safe_psql('d', q{SELECT cdp.drop_table_source('members')});
+	wait_state($node, 'd', 'idle');
+};
+
 subtest 'create extension, rollback' => sub {
 	$node->safe_psql('other', 'BEGIN; CREATE EXTENSION cdp; ROLLBACK;');
 	$node->safe_psql('other', 'BEGIN; SAVEPOINT s; CREATE EXTENSION cdp; ROLLBACK TO s; COMMIT;');

@@ -138,6 +138,8 @@ $node->safe_psql('original', <<~'END');
 	SELECT cdp.deny('user_id:u23', 'anonymous_id:a73', 'they differ');
 	SELECT cdp.undo(cdp.pin('user_id:u27', 'anonymous_id:never-seen', 'they do not'));
 	SELECT cdp.pin('user_id:u25', 'anonymous_id:never-seen', 'they are one');
+	SELECT cdp.create_trait('plan', 'most_frequent', valid_pattern => '^[a-z]+$');
+	SELECT cdp.lock_trait('user_id:u7', 'plan', '"gold"', 'a test');
 	SELECT cdp.block_value('a99', 'anonymous_id');
 	SELECT cdp.create_namespace('email', 'contact', 20, 3, normalizer => 'email', paths => '{identify:traits.email}');
 	SET cdp.identity_max_component = 100;
@@ -145,6 +147,19 @@ $node->safe_psql('original', <<~'END');
 		'userId', 'ice-' || n, 'anonymousId', 'ice'))) FROM generate_series(1, 120) n));
 	END
 is($node->safe_psql('original', 'SELECT count(*) FROM cdp.frozen_components'), '1', 'there is something frozen');
+# a lookup, a table source and a transformation
+$node->safe_psql('original', <<~'END');
+	CREATE TABLE plans (plan text PRIMARY KEY, price int);
+	INSERT INTO plans VALUES ('pro', 10);
+	SELECT cdp.create_lookup('plans', 'plan', '{"price": "price"}');
+	CREATE TABLE members (id text PRIMARY KEY, level int);
+	INSERT INTO members VALUES ('u1', 1), ('u2', 2);
+	SELECT cdp.create_table_source('members', '{"type": "identify", "userId": "id", "traits": {"level": "level"}}');
+	SELECT cdp.read_table_source('members');
+	CREATE FUNCTION clean(message jsonb) RETURNS jsonb LANGUAGE sql IMMUTABLE AS $$ SELECT message || '{"is_clean": true}' $$;
+	SELECT cdp.create_source('cleaned', transformation => 'clean(jsonb)');
+	SELECT cdp.process();
+	END
 # merges and what is still to be processed
 $node->safe_psql('original', 'SELECT cdp.ingest(' . as_sql(track('merge', 'u1', 'a2')) . ')');
 $node->safe_psql('original', 'INSERT INTO cdp.inbox (payload) VALUES (' . as_sql(track('waiting', 'u2', 'a-waiting')) . '), (' . as_sql(track('m7', 'u7', 'a7')) . ')');

@@ -5,11 +5,13 @@ usage: identity_properties.py [psql command and arguments]      (default: $PSQL,
        POPULATIONS=150 SEED=1 in the environment change what is tried.
 
 Works in a database of its own; no oracle is needed.  Each population (a stream of the kinds that identity_oracle.py
-has, with traits and consents) is brought in, and then there and back again, several times:
+has, with traits and consents) is brought in; none, some or all of its messages leave the log by retention, which changes
+nothing else; and then it goes there and back again, several times:
   repeated   messages once more
   ruled      pins and denials, undone in another order
   added      messages that are retracted again
-  retracted  messages, identifiers and links, and the messages brought once more: nothing, until that is undone
+  retracted  messages, identifiers and links, and the messages brought once more: nothing, until that is undone; of what left
+             the log no message can be
 Each time all that can be read of it must be as before: identifiers, links with evidence and judgement, profile ids (but
 of people of whom nobody was left on the way), profiles with traits, consents, counts and memberships, fragments,
 timelines, anchors.  On the way and in the end accepted
@@ -112,12 +114,13 @@ $$;
 
 
 class Population:
-    def __init__(self, name, events, arrival, trials, foretold, order):
+    def __init__(self, name, events, arrival, trials, foretold, order, gone):
         self.name, self.events, self.arrival = name, events, arrival  # events: message id -> event; arrival: steps
+        self.gone = gone  # which part of its group's log leaves
         self.trials, self.foretold, self.order = trials, foretold, order  # trials: name -> (steps there, steps back); foretold: a ruling
 
 
-def random_population(oracle, r, rules, name, nasty):
+def random_population(oracle, r, rules, name, nasty, gone):
     events = nasty_stream(r) if nasty else plain_stream(oracle, r)
     ids = r.sample([e[0] for e in events], len(events))
     rulings = random_rulings(r, rules, events)
@@ -133,7 +136,7 @@ def random_population(oracle, r, rules, name, nasty):
         "added": (r.choice([calls, batches])(r, [e[0] for e in added]), retracted),
         "retracted": (taken + [("calls", again)], [("undo", x) for x in r.sample(taken, len(taken))]),
     }
-    return Population(name, {e[0]: e for e in events + added}, batches(r, ids), trials, r.choice(random_rulings(r, rules, events)), r.random())
+    return Population(name, {e[0]: e for e in events + added}, batches(r, ids), trials, r.choice(random_rulings(r, rules, events)), r.random(), gone)
 
 
 def steps_sql(population, steps):
@@ -143,6 +146,22 @@ def steps_sql(population, steps):
 
 def read(when, function):
     return f"SELECT '{when}', '{function}', population, fact FROM identity_test_{function}();\n"
+
+
+def retention(part):
+    """Let the whole log go in two steps, or such a part of it, one message here and one there."""
+    if part < 1:
+        return f"""
+SELECT cdp.let_go(tableoid, array_agg(ctid), min(received_at), max(received_at))
+FROM cdp.event WHERE abs(hashtext(message_id)) % 100 < {100 * part} GROUP BY tableoid;
+"""
+    return f"""
+BEGIN;
+SET LOCAL cdp.clock = '{(datetime.now(timezone.utc) + timedelta(days=30)).isoformat()}';
+SELECT cdp.set_retention('10 days');
+SELECT (cdp.apply_retention(n)).messages FROM (SELECT count(*)::integer / 2 + 1 AS n FROM cdp.event) e, generate_series(1, 2);
+COMMIT;
+"""
 
 
 def raised(rules):
@@ -177,6 +196,8 @@ def play(database, rules, populations):
     """All trials of populations; what is wrong, by population."""
     sql = "SELECT identity_test_forget();\n" + rules_sql(rules)
     sql += "".join(steps_sql(p, p.arrival) for p in populations) + read("start", "state") + read("start", "ids") + read("start", "unsound")
+    sql += retention(populations[0].gone) if populations[0].gone else ""
+    sql += read("retained", "state") + read("retained", "ids") + read("retained", "unsound")
     for name in populations[0].trials:
         sql += "".join(steps_sql(p, p.trials[name][0]) for p in populations) + read(f"{name}, there", "ids") + read(name, "unsound")
         sql += "".join(steps_sql(p, p.trials[name][1]) for p in populations) + read(name, "state") + read(name, "ids")
@@ -197,13 +218,16 @@ def play(database, rules, populations):
             else:
                 facts[population, function, when].add(fact)
     for p in populations:
-        for previous, name in zip(["start", *p.trials], p.trials):
+        before, after = facts[p.name, "state", "start"], facts[p.name, "state", "retained"]
+        if after - before or any(not fact.startswith("event ") for fact in before - after) or facts[p.name, "ids", "start"] != facts[p.name, "ids", "retained"]:
+            wrong[p.name].append(f"retention changed something:\n  before  {sorted(before - after)}\n  after   {sorted(after - before)}")
+        for previous, name in zip(["retained", *p.trials], p.trials):
             before, after = facts[p.name, "state", previous], facts[p.name, "state", name]
             if before == after:
                 before, after = lasting_ids(*(facts[p.name, "ids", when] for when in (previous, f"{name}, there", name)))
             if before != after:
                 wrong[p.name].append(f"{name} changed something:\n  before  " + "\n          ".join(sorted(before - after)) + "\n  after   " + "\n          ".join(sorted(after - before)))
-        if facts[p.name, "state", "simulated"] != facts[p.name, "state", "start"]:
+        if facts[p.name, "state", "simulated"] != facts[p.name, "state", "retained"]:
             wrong[p.name].append("simulation changed something")
         told, came = facts[p.name, "told", "foretold"], moves(facts[p.name, "places", "before"], facts[p.name, "places", "after"])
         if told != came:
@@ -248,7 +272,7 @@ def report(database, rules, wrong, populations, seed):
     if small:
         case, problem = small
     print(f"a small one{'' if small else ' (not when alone)'}: {problem}\n  rules     {json.dumps(rules)}\n  events    {json.dumps(list(case.events.values()))}\n"
-          f"  arrival   {json.dumps(case.arrival)}\n  trials    {json.dumps(case.trials)}\n  foretold  {json.dumps(case.foretold)}")
+          f"  arrival   {json.dumps(case.arrival)}\n  trials    {json.dumps(case.trials)}\n  foretold  {json.dumps(case.foretold)}\n  gone      {case.gone}")
 
 
 def main():
@@ -264,7 +288,8 @@ def main():
         for first in range(0, n, POPULATIONS_A_GROUP):
             nasty = r.random() < 0.6
             rules = (nasty_rules if nasty else plain_rules)(r)
-            populations = [random_population(oracle, r, rules, f"p{first + i}", nasty) for i in range(min(POPULATIONS_A_GROUP, n - first))]
+            gone = r.choice([0, 0.5, 1])
+            populations = [random_population(oracle, r, rules, f"p{first + i}", nasty, gone) for i in range(min(POPULATIONS_A_GROUP, n - first))]
             try:
                 wrong = play(database, rules, populations)
             except RuntimeError as e:

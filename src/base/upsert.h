@@ -1,0 +1,48 @@
+/*
+ * upsert.h
+ *		Rows of one of our tables found by their key, merged in C and written back; rows that are new appended.
+ *
+ * The caller holds the people whose rows these are, so nobody else changes them meanwhile; should somebody, or
+ * store the same key, the error is 40001: who begins again finds them.  Keys come sorted, each once.  The table's
+ * unique index is used directly, under the privileges that SQL would ask for; a table that SQL alone writes rightly
+ * (append.h) is written by it.
+ */
+#ifndef CDP_UPSERT_H
+#define CDP_UPSERT_H
+
+#include "base/append.h"
+
+/* What is written: static, one per kind of rows. */
+typedef struct CdpUpsert
+{
+	const char *index; /* unique, its columns the first ones of the rows; in schema cdp */
+	int n_keys;
+	CdpAppend append; /* table and columns */
+	CdpQuery read_by_sql;
+	CdpQuery update_by_sql;
+} CdpUpsert;
+
+/* A kind of rows: table, index, how many columns are its keys; columns, parameters and types as of CDP_APPEND. */
+#define CDP_UPSERT(name, table, index, n_keys, columns, parameters, types)                                             \
+	static CdpUpsert name = {                                                                                          \
+		index, n_keys,                                                                                                 \
+		{table, columns, {"INSERT INTO cdp." table " (" columns ") SELECT * FROM unnest(" parameters ")", types, NULL, InvalidOid, 0}}, \
+		{NULL, types, NULL, InvalidOid, 0}, {NULL, types, NULL, InvalidOid, 0}}
+
+/*
+ * Merge a row that is there with the i-th of the caller's: 'values' and 'nulls' hold the stored columns in the
+ * caller's order and are changed in place, in the current context, which lives until the row is written.
+ * Returns whether anything is to be written.
+ */
+typedef bool (*CdpMergeRow)(void *arg, int i, Datum *values, bool *nulls);
+
+/*
+ * Merge the caller's rows, of which only the keys need be given, into those that are there; 'is_new' becomes whether
+ * each is not.  Returns how many are not.
+ */
+extern int cdp_update(CdpUpsert *upsert, CdpColumn *const *columns, CdpMergeRow merge, void *arg, bool *is_new);
+
+/* The same, and those that are not there are appended. */
+extern int cdp_upsert(CdpUpsert *upsert, CdpColumn *const *columns, CdpMergeRow merge, void *arg);
+
+#endif
