@@ -28,9 +28,9 @@ typedef struct Upserter
 	int n_keys;
 	int attributes[CDP_MAX_ARGUMENTS]; /* of the columns, from 0 */
 	int n_columns;
-	EState *estate;
-	ResultRelInfo *target;
 	TupleTableSlot *found;
+	EState *estate; /* of writing; NULL: nothing was written yet */
+	ResultRelInfo *target;
 	TupleTableSlot *written;
 	MemoryContext scratch; /* of one row */
 } Upserter;
@@ -40,12 +40,8 @@ begin(Upserter *u, const CdpUpsert *upsert)
 {
 	u->n_keys = upsert->n_keys;
 	u->n_columns = cdp_column_attributes(u->table, upsert->append.columns, u->attributes);
-	u->estate = CreateExecutorState();
-	u->target = makeNode(ResultRelInfo);
-	InitResultRelInfo(u->target, u->table, 0, NULL, 0);
 	u->index = index_open(cdp_relation_oid(upsert->index), RowExclusiveLock);
 	u->found = table_slot_create(u->table, NULL);
-	u->written = MakeSingleTupleTableSlot(RelationGetDescr(u->table), &TTSOpsHeapTuple);
 	u->scratch = AllocSetContextCreate(CurrentMemoryContext, "cdp upsert row", ALLOCSET_DEFAULT_SIZES);
 	for (int i = 0; i < u->n_keys; i++)
 	{
@@ -57,6 +53,19 @@ begin(Upserter *u, const CdpUpsert *upsert)
 		ScanKeyEntryInitialize(&u->keys[i], 0, i + 1, BTEqualStrategyNumber, InvalidOid, u->index->rd_indcollation[i],
 							   get_opcode(equals), (Datum) 0);
 	}
+}
+
+/* Prepare for writing; often rows are only read. */
+static void
+begin_writing(Upserter *u)
+{
+	MemoryContext old = MemoryContextSwitchTo(MemoryContextGetParent(u->scratch));
+
+	u->estate = CreateExecutorState();
+	u->target = makeNode(ResultRelInfo);
+	InitResultRelInfo(u->target, u->table, 0, NULL, 0);
+	u->written = MakeSingleTupleTableSlot(RelationGetDescr(u->table), &TTSOpsHeapTuple);
+	MemoryContextSwitchTo(old);
 }
 
 /* Make the entries of the row that was written; most rows stay on their page and need none. */
@@ -95,6 +104,8 @@ update(Upserter *u, const Datum *values, const bool *nulls, Snapshot snapshot)
 	Datum *all = palloc(sizeof(Datum) * natts);
 	bool *all_nulls = palloc(sizeof(bool) * natts);
 
+	if (u->estate == NULL)
+		begin_writing(u);
 	slot_getallattrs(u->found);
 	memcpy(all, u->found->tts_values, sizeof(Datum) * natts);
 	memcpy(all_nulls, u->found->tts_isnull, sizeof(bool) * natts);
@@ -171,8 +182,10 @@ static void
 end(Upserter *u)
 {
 	ExecDropSingleTupleTableSlot(u->found);
-	ExecDropSingleTupleTableSlot(u->written);
 	index_close(u->index, NoLock);
+	if (u->estate == NULL)
+		return;
+	ExecDropSingleTupleTableSlot(u->written);
 	if (u->target->ri_IndexRelationDescs != NULL)
 		ExecCloseIndices(u->target);
 	FreeExecutorState(u->estate);
