@@ -483,6 +483,15 @@ BEGIN
 	FULL JOIN cdp.derived_timeline_part d USING (anchor_id, identifier_id, month);
 	RETURN NEXT;
 
+	IF EXISTS (SELECT FROM cdp.lookup_row) THEN
+		part := 'lookups';
+		SELECT count(*), count(*) FILTER (WHERE NOT coalesce(cdp.is_same(r.traits, d.traits), r.traits IS NULL AND d.traits IS NULL AND l.rank IS NOT NULL))
+		INTO checked, differences
+		FROM cdp.lookup_row r LEFT JOIN cdp.lookup l USING (lookup_id)
+		CROSS JOIN LATERAL (SELECT cdp.declared_traits(r.object, r.observed_at, l.rank) AS traits OFFSET 0) d;
+		RETURN NEXT;
+	END IF;
+
 	part := 'profiles';
 	SELECT count(*), count(*) FILTER (WHERE (p.event_count, p.first_seen_at, p.last_seen_at)
 			IS DISTINCT FROM (coalesce(d.n, 0), d.f, d.l)
@@ -496,7 +505,7 @@ BEGIN
 	RETURN NEXT;
 END
 $$;
-COMMENT ON FUNCTION cdp.verify_profile() IS 'Part of cdp.verify(): fragments (traits, consents, counts), timelines, profiles';
+COMMENT ON FUNCTION cdp.verify_profile() IS 'Part of cdp.verify(): fragments (traits, consents, counts), timelines, what lookups have if there are any, profiles';
 
 CREATE FUNCTION cdp.verify_segment() RETURNS TABLE (part text, checked bigint, differences bigint)
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -543,7 +552,7 @@ BEGIN
 	END IF;
 END
 $$;
-COMMENT ON FUNCTION cdp.verify(text) IS 'Derive everything again from the log, and the remainder of what left it, and compare with what is stored: of identity identifiers, anchors, links and their judgements, people, profile ids and redirects; of profile fragments (traits, consents, counts), timelines, profiles; of segment computed traits and memberships; or (null) all. Returns of each how much was checked and how much differs: 0 unless something is broken (computed traits and memberships also differ while due timers wait for cdp.process()). Reads everything; run it when nobody writes. Error 22023';
+COMMENT ON FUNCTION cdp.verify(text) IS 'Derive everything again from the log, and the remainder of what left it, and compare with what is stored: of identity identifiers, anchors, links and their judgements, people, profile ids and redirects; of profile fragments (traits, consents, counts), timelines, what lookups have if there are any, profiles; of segment computed traits and memberships; or (null) all. Returns of each how much was checked and how much differs: 0 unless something is broken (computed traits and memberships also differ while due timers wait for cdp.process()). Reads everything; run it when nobody writes. Error 22023';
 
 CREATE FUNCTION cdp.init_pipeline() RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE

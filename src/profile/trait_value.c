@@ -14,10 +14,26 @@
 #include "utils/numeric.h"
 
 PG_FUNCTION_INFO_V1(cdp_trait);
+PG_FUNCTION_INFO_V1(cdp_trait_or_computed);
+
+/* The entry of a trait, which is computed unless a steward locked it; either map may be none. */
+static bool
+find_trait(const CdpStamped *traits, const CdpStamped *computed, const text *name, CdpStampedEntry *entry)
+{
+	CdpStampedEntry said;
+	bool is_said = traits != NULL && cdp_stamped_find(traits, VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name), &said);
+
+	if ((!is_said || said.rule != CDP_STAMPED_LOCKED) && computed != NULL &&
+		cdp_stamped_find(computed, VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name), entry))
+		return true;
+	if (is_said)
+		*entry = said;
+	return is_said;
+}
 
 /* The value at the path, whose first name is that of the trait; false when there is none. */
 static bool
-find_value(const CdpStamped *traits, ArrayType *path, JsonbValue *value)
+find_value(const CdpStamped *traits, const CdpStamped *computed, ArrayType *path, JsonbValue *value)
 {
 	Datum *names;
 	bool *nulls;
@@ -38,7 +54,7 @@ find_value(const CdpStamped *traits, ArrayType *path, JsonbValue *value)
 				return false;
 			continue;
 		}
-		if (!cdp_stamped_find(traits, VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name), &entry))
+		if (!find_trait(traits, computed, name, &entry))
 			return false;
 		if (!JsonbExtractScalar(unconstify(JsonbContainer *, &entry.value->root), value))
 		{
@@ -252,15 +268,29 @@ read_value(JsonbValue *value, Oid type, Datum *result)
 	return fits;
 }
 
-/* cdp.trait(traits, path, null of the type) */
-Datum
-cdp_trait(PG_FUNCTION_ARGS)
+/* What stands at a path, as a value of the type of an argument; null when there is none or it does not fit. */
+static Datum
+return_value(FunctionCallInfo fcinfo, const CdpStamped *traits, const CdpStamped *computed, int path)
 {
 	JsonbValue value;
 	Datum result = (Datum) 0;
 
-	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || !find_value(PG_GETARG_STAMPED_P(0), PG_GETARG_ARRAYTYPE_P(1), &value) ||
-		!read_value(&value, get_fn_expr_argtype(fcinfo->flinfo, 2), &result))
+	if (PG_ARGISNULL(path) || !find_value(traits, computed, PG_GETARG_ARRAYTYPE_P(path), &value) ||
+		!read_value(&value, get_fn_expr_argtype(fcinfo->flinfo, path + 1), &result))
 		PG_RETURN_NULL();
 	PG_RETURN_DATUM(result);
+}
+
+/* cdp.trait(traits, path, null of the type) */
+Datum
+cdp_trait(PG_FUNCTION_ARGS)
+{
+	return return_value(fcinfo, PG_ARGISNULL(0) ? NULL : PG_GETARG_STAMPED_P(0), NULL, 1);
+}
+
+/* cdp.trait(traits, computed, path, null of the type) */
+Datum
+cdp_trait_or_computed(PG_FUNCTION_ARGS)
+{
+	return return_value(fcinfo, PG_ARGISNULL(0) ? NULL : PG_GETARG_STAMPED_P(0), PG_ARGISNULL(1) ? NULL : PG_GETARG_STAMPED_P(1), 2);
 }
