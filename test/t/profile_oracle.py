@@ -52,7 +52,7 @@ COMPUTED = {
 ORACLE = """
 CREATE TABLE shops (other text, observed timestamptz, latest text, earliest text, highest numeric, usual text, list jsonb, looked text);
 CREATE TABLE bureau (key text, highest numeric, preferred text, total numeric, latest text, looked text);
-CREATE VIEW oracle_event AS -- whose an event is: of a shared device alone, of whoever signed in last
+CREATE VIEW oracle_log AS -- whose an event is: of a shared device alone, of whoever signed in last
     WITH said AS MATERIALIZED (
         SELECT e.message_id, e.type, e.name, e.occurred_at AS at, s.rank, e.message, e.message ->> 'userId' AS person, e.message ->> 'anonymousId' AS device
         FROM cdp.event e JOIN cdp.source s USING (source_id)
@@ -63,6 +63,7 @@ CREATE VIEW oracle_event AS -- whose an event is: of a shared device alone, of w
         AND (x.at, x.message_id COLLATE "C") <= (s.at, s.message_id) ORDER BY x.at DESC, x.message_id COLLATE "C" DESC LIMIT 1) h ON true
     LEFT JOIN cdp.identifiers u ON u.namespace = 'user_id' AND u.value = coalesce(s.person, h.person)
     CROSS JOIN LATERAL (SELECT coalesce(u.profile_id, d.profile_id) AS profile_id) i;
+CREATE TABLE oracle_event AS SELECT * FROM oracle_log; -- as it was last
 CREATE VIEW oracle_lock AS
     SELECT DISTINCT ON (i.profile_id, r.trait) i.profile_id, r.trait, r.value FROM cdp.ruling r
     JOIN cdp.identity i ON r.a = cdp.identifier(i.namespace, i.value)
@@ -85,26 +86,34 @@ CREATE VIEW oracle_said AS
     UNION ALL
     SELECT k.profile_id, t.key, t.value, '0001-01-01Z', -4 FROM key k JOIN bureau b ON b.key = k.key
     CROSS JOIN LATERAL jsonb_each(jsonb_strip_nulls(to_jsonb(b) - 'key')) t WHERE EXISTS (SELECT FROM cdp.lookup WHERE name = 'bureau');
-CREATE VIEW oracle_fact AS -- what computed traits are computed from
-    SELECT profile_id, name, at, message #> '{properties,amount}' AS amount, nullif(message #> '{properties,kind}', 'null') AS kind
-    FROM oracle_event WHERE name IS NOT NULL AND at <= cdp.clock_now();
 CREATE FUNCTION oracle_number(value jsonb) RETURNS numeric LANGUAGE sql AS $$ SELECT CASE jsonb_typeof(value) WHEN 'number' THEN value::text::numeric END $$;
+CREATE FUNCTION oracle_text(value jsonb) RETURNS text LANGUAGE sql AS $$ SELECT CASE jsonb_typeof(value) WHEN 'string' THEN value #>> '{}' END $$;
 CREATE VIEW oracle_computed AS
-    WITH f AS MATERIALIZED (SELECT * FROM oracle_fact), p AS (SELECT profile_id FROM cdp.profile WHERE merged_into IS NULL AND entity = 'person')
-    SELECT p.profile_id, c.trait, c.value FROM p CROSS JOIN LATERAL (
-        SELECT 'orders', (SELECT to_jsonb(count(*)) FROM f WHERE f.profile_id = p.profile_id AND name = 'Bought')
-        UNION ALL SELECT 'spent', (SELECT to_jsonb(coalesce(sum(oracle_number(amount)), 0)) FROM f WHERE f.profile_id = p.profile_id AND name = 'Bought' AND at > cdp.clock_now() - interval '10 seconds')
-        UNION ALL SELECT 'least', (SELECT coalesce(to_jsonb(min(oracle_number(amount))), to_jsonb(min(amount #>> '{}') FILTER (WHERE jsonb_typeof(amount) = 'string'))) FROM f WHERE f.profile_id = p.profile_id AND name = 'Bought')
-        UNION ALL SELECT 'most', (SELECT coalesce(to_jsonb(max(oracle_number(amount))), to_jsonb(max(amount #>> '{}') FILTER (WHERE jsonb_typeof(amount) = 'string'))) FROM f WHERE f.profile_id = p.profile_id AND name = 'Bought'
-            AND at > cdp.clock_now() - interval '40 days' AND at <= cdp.clock_now() - interval '5 seconds')
-        UNION ALL SELECT 'favourite', (SELECT kind FROM f WHERE f.profile_id = p.profile_id AND name = 'Bought' AND at > cdp.clock_now() - interval '25 seconds' AND kind IS NOT NULL
-            GROUP BY kind ORDER BY count(*) DESC, max(at) DESC, kind::text COLLATE "C" DESC LIMIT 1)
-        UNION ALL SELECT 'began', (SELECT to_jsonb(to_char(min(at) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')) FROM f WHERE f.profile_id = p.profile_id AND name = 'Seen')
-        UNION ALL SELECT 'lately', (SELECT kind FROM f WHERE f.profile_id = p.profile_id AND name = 'Seen' AND at > cdp.clock_now() - interval '15 seconds' AND kind IS NOT NULL
-            ORDER BY at DESC, kind::text COLLATE "C" DESC LIMIT 1)
-        UNION ALL SELECT 'kinds', (SELECT coalesce(jsonb_agg(DISTINCT kind), '[]') FROM f WHERE f.profile_id = p.profile_id AND name = 'Seen' AND kind IS NOT NULL)
-        UNION ALL SELECT 'variety', (SELECT to_jsonb(count(DISTINCT kind)) FROM f WHERE f.profile_id = p.profile_id AND name = 'Bought' AND at >= '2026-01-01T00:00:01Z')
-    ) c (trait, value) JOIN cdp.trait t ON t.name = c.trait AND t.computed IS NOT NULL WHERE c.value IS NOT NULL;
+    WITH f AS MATERIALIZED (
+        SELECT profile_id, name = 'Bought' AS bought, name = 'Seen' AS seen, at, cdp.clock_now() - at AS ago, message #> '{properties,amount}' AS amount,
+            nullif(message #> '{properties,kind}', 'null') AS kind
+        FROM oracle_event WHERE name IS NOT NULL AND at <= cdp.clock_now()
+    ), one AS (
+        SELECT p.profile_id, jsonb_build_object('orders', count(*) FILTER (WHERE bought),
+            'spent', coalesce(sum(oracle_number(amount)) FILTER (WHERE bought AND ago < '10 s'), 0),
+            'least', coalesce(to_jsonb(min(oracle_number(amount)) FILTER (WHERE bought)), to_jsonb(min(oracle_text(amount)) FILTER (WHERE bought))),
+            'most', coalesce(to_jsonb(max(oracle_number(amount)) FILTER (WHERE bought AND ago >= '5 s' AND ago < '40 days')),
+                to_jsonb(max(oracle_text(amount)) FILTER (WHERE bought AND ago >= '5 s' AND ago < '40 days'))),
+            'began', to_char(min(at) FILTER (WHERE seen) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
+            'kinds', coalesce(jsonb_agg(DISTINCT kind) FILTER (WHERE seen AND kind IS NOT NULL), '[]'),
+            'variety', count(DISTINCT kind) FILTER (WHERE bought AND at >= '2026-01-01T00:00:01Z')) AS traits
+        FROM cdp.profile p LEFT JOIN f USING (profile_id) WHERE p.merged_into IS NULL AND p.entity = 'person' GROUP BY p.profile_id
+    ), favourite AS (
+        SELECT DISTINCT ON (profile_id) profile_id, kind
+        FROM (SELECT profile_id, kind, count(*) AS n, max(at) AS at FROM f WHERE bought AND ago < '25 s' AND kind IS NOT NULL GROUP BY 1, 2) x
+        ORDER BY profile_id, n DESC, at DESC, kind::text COLLATE "C" DESC
+    ), lately AS (
+        SELECT DISTINCT ON (profile_id) profile_id, kind FROM f WHERE seen AND ago < '15 s' AND kind IS NOT NULL ORDER BY profile_id, at DESC, kind::text COLLATE "C" DESC
+    ), everything AS (
+        SELECT profile_id, key AS trait, value FROM one CROSS JOIN jsonb_each(jsonb_strip_nulls(traits))
+        UNION ALL SELECT profile_id, 'favourite', kind FROM favourite UNION ALL SELECT profile_id, 'lately', kind FROM lately
+    )
+    SELECT e.* FROM everything e JOIN cdp.trait t ON t.name = e.trait AND t.computed IS NOT NULL;
 CREATE VIEW oracle_traits AS
     WITH said AS MATERIALIZED (SELECT * FROM oracle_said), one AS (
         -- latest, and the rules that differ from it in their order only
@@ -301,7 +310,8 @@ def rulings(r, prefix, messages):
 
 
 def check(when):
-    return f"ANALYZE cdp.event, cdp.identity, cdp.profile, cdp.fragment;\nSELECT 'differs', '{when}', what FROM oracle_difference();\n"
+    return ("ANALYZE cdp.event, cdp.identity, cdp.profile, cdp.fragment;\nTRUNCATE oracle_event;\nINSERT INTO oracle_event SELECT * FROM oracle_log;\n"
+            f"ANALYZE oracle_event;\nSELECT 'differs', '{when}', what FROM oracle_difference();\n")
 
 
 def main():
