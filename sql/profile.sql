@@ -236,7 +236,7 @@ LANGUAGE sql STABLE STRICT PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT coalesce(cdp.merge(enrich.traits, (
-		SELECT cdp.merge_traits(r.traits) FROM cdp.lookup l JOIN cdp.lookup_row r ON r.lookup_id = l.lookup_id AND r.key = cdp.to_jsonb(enrich.traits) ->> l.key_trait
+		SELECT cdp.merge_traits(r.traits) FROM cdp.lookup l JOIN cdp.lookup_row r ON r.lookup_id = l.lookup_id AND r.key = cdp.trait(enrich.traits, ARRAY[l.key_trait], NULL::text)
 	)), enrich.traits)
 $$;
 COMMENT ON FUNCTION cdp.enrich(cdp.traits) IS 'A profile''s traits, as its fragments have them, with those that the lookups have for them; whoever derives profiles does it with this';
@@ -252,7 +252,7 @@ BEGIN
 	FOR chunk IN
 		SELECT array_agg(p.identifier_id) FROM (
 			SELECT o.identifier_id, row_number() OVER (ORDER BY o.component_id) / 10000 AS chunk FROM cdp.profile o
-			JOIN unnest(keys) k ON k = cdp.to_jsonb(o.traits) ->> trait WHERE o.merged_into IS NULL
+			JOIN unnest(keys) k ON k = cdp.trait(o.traits, ARRAY[trait], NULL::text) WHERE o.merged_into IS NULL
 		) p GROUP BY p.chunk
 	LOOP
 		PERFORM cdp.reconsider(chunk, 'rule', '{}');
@@ -399,7 +399,7 @@ LANGUAGE sql STABLE STRICT PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT r.object -> lookup_candidates.trait, r.observed_at, l.name, l.rank
-	FROM cdp.profile p CROSS JOIN cdp.lookup l JOIN cdp.lookup_row r ON r.lookup_id = l.lookup_id AND r.key = cdp.to_jsonb(p.traits) ->> l.key_trait
+	FROM cdp.profile p CROSS JOIN cdp.lookup l JOIN cdp.lookup_row r ON r.lookup_id = l.lookup_id AND r.key = cdp.trait(p.traits, ARRAY[l.key_trait], NULL::text)
 	WHERE p.profile_id = lookup_candidates.profile_id AND r.object ? lookup_candidates.trait
 $$;
 COMMENT ON FUNCTION cdp.lookup_candidates(bigint, text) IS 'What lookups have for a trait of a profile; part of cdp.explain_trait()';

@@ -16,19 +16,17 @@
 PG_FUNCTION_INFO_V1(cdp_trait);
 PG_FUNCTION_INFO_V1(cdp_trait_or_computed);
 
-/* The entry of a trait, which is computed unless a steward locked it; either map may be none. */
-static bool
-find_trait(const CdpStamped *traits, const CdpStamped *computed, const text *name, CdpStampedEntry *entry)
+/* What a trait is, computed unless a steward locked it; NULL: nothing. Either map may be none. */
+static const Jsonb *
+find_trait(const CdpStamped *traits, const CdpStamped *computed, const text *name)
 {
-	CdpStampedEntry said;
-	bool is_said = traits != NULL && cdp_stamped_find(traits, VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name), &said);
+	CdpStampedEntry entry;
+	bool is_said = traits != NULL && cdp_stamped_find(traits, VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name), &entry);
 
-	if ((!is_said || said.rule != CDP_STAMPED_LOCKED) && computed != NULL &&
-		cdp_stamped_find(computed, VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name), entry))
-		return true;
-	if (is_said)
-		*entry = said;
-	return is_said;
+	if (computed != NULL && !(is_said && entry.rule == CDP_STAMPED_LOCKED) &&
+		cdp_stamped_find(computed, VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name), &entry))
+		is_said = true;
+	return is_said ? cdp_stamped_value(&entry) : NULL;
 }
 
 /* The value at the path, whose first name is that of the trait; false when there is none. */
@@ -43,7 +41,7 @@ find_value(const CdpStamped *traits, const CdpStamped *computed, ArrayType *path
 	for (int i = 0; i < n; i++)
 	{
 		text *name = nulls[i] ? NULL : DatumGetTextPP(names[i]);
-		CdpStampedEntry entry;
+		const Jsonb *trait;
 
 		if (name == NULL)
 			return false;
@@ -54,13 +52,14 @@ find_value(const CdpStamped *traits, const CdpStamped *computed, ArrayType *path
 				return false;
 			continue;
 		}
-		if (!find_trait(traits, computed, name, &entry))
+		trait = find_trait(traits, computed, name);
+		if (trait == NULL)
 			return false;
-		if (!JsonbExtractScalar(unconstify(JsonbContainer *, &entry.value->root), value))
+		if (!JsonbExtractScalar(unconstify(JsonbContainer *, &trait->root), value))
 		{
 			value->type = jbvBinary;
-			value->val.binary.data = unconstify(JsonbContainer *, &entry.value->root);
-			value->val.binary.len = VARSIZE(entry.value) - VARHDRSZ;
+			value->val.binary.data = unconstify(JsonbContainer *, &trait->root);
+			value->val.binary.len = VARSIZE(trait) - VARHDRSZ;
 		}
 	}
 	return n > 0 && value->type != jbvNull;

@@ -158,6 +158,7 @@ CREATE VIEW oracle_traits AS
 CREATE FUNCTION oracle_plain(value jsonb) RETURNS jsonb LANGUAGE sql AS $$
     SELECT CASE WHEN jsonb_typeof(value) = 'array' THEN (SELECT jsonb_agg(v ORDER BY v) FROM jsonb_array_elements(value) v) ELSE value END
 $$;
+SELECT cdp.create_profile_view('oracle_people', $${PEOPLE}$$);
 CREATE FUNCTION oracle_difference() RETURNS TABLE (what text) LANGUAGE sql AS $$
     SELECT format('%s of %s: by the query %s, in the profile %s', trait, (SELECT min(value) FROM cdp.identifiers i WHERE i.profile_id = d.profile_id),
         o.value, d.value)
@@ -192,6 +193,9 @@ CREATE FUNCTION oracle_difference() RETURNS TABLE (what text) LANGUAGE sql AS $$
     WHERE r.profile_id = p.profile_id AND (p.traits IS DISTINCT FROM c.document -> 'traits' OR p.event_count::text IS DISTINCT FROM c.document ->> 'event_count'
         OR h.data -> 'traits' IS DISTINCT FROM p.traits OR h.data -> 'consents' IS DISTINCT FROM c.document -> 'consents'
         OR coalesce(cdp.to_jsonb(r.consents), '{}') IS DISTINCT FROM c.document -> 'consents')
+    UNION ALL -- and so does a view with columns
+    SELECT format('of %s the profile says %s, the view %s', profile_id, p.traits, v) FROM cdp.profiles p FULL JOIN oracle_people v USING (profile_id)
+    WHERE p.entity = 'person' AND p.traits IS DISTINCT FROM jsonb_strip_nulls(to_jsonb(v) - 'profile_id')
 $$;
 CREATE FUNCTION oracle_picture(history text) RETURNS TABLE (fact text) LANGUAGE sql AS $$
     SELECT format('%s: %s %s %s %s %s %s %s', (SELECT string_agg(split_part(i.value, '.', 3), ' ' ORDER BY split_part(i.value, '.', 3)) FROM cdp.identifiers i
@@ -343,7 +347,7 @@ def main():
 
     facts, wrong = defaultdict(set), []
     with Database(psql_command(), "profile_oracle") as database:
-        database.run(ORACLE)
+        database.run(ORACLE.replace("{PEOPLE}", json.dumps(dict.fromkeys([*RULES, *COMPUTED, "other", "new", "looked"], "jsonb"))))
         for kind, *row in database.run(sql):
             if kind == "differs":
                 wrong.append(": ".join(row))
