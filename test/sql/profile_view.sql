@@ -133,6 +133,20 @@ SELECT c."fullName", a.name FROM bi."Contact" c JOIN bi."Account" a USING ("acco
 SELECT cdp.drop_purpose('marketing');
 SELECT cdp.create_cdm_views();
 SELECT count(*) FILTER (WHERE attname = 'doNotBulkEMail') AS refusals, count(*) FILTER (WHERE attname = 'address1City') AS cities FROM pg_attribute WHERE attrelid = 'cdm."Contact"'::regclass;
+-- what is computed, what lookups have and what is locked is shown as by the document
+CREATE TABLE cities (city_code text, city text, people numeric);
+INSERT INTO cities VALUES ('b', 'Bern', 140000);
+SELECT cdp.create_trait('spent', computed => 'sum(Order Completed.total)'), cdp.create_trait('favourite', computed => 'most_frequent(Order Completed.kind) within 30 days'), cdp.create_lookup('cities', 'city_code', '{"people": "people"}');
+SELECT sum(i.events) FROM unnest(ARRAY[
+	'{"type":"track","messageId":"8","userId":"ada","event":"Order Completed","timestamp":"2026-01-10T00:00:00Z","properties":{"total":19.5,"kind":"tea"}}',
+	'{"type":"identify","messageId":"9","userId":"bob","timestamp":"2026-01-10T00:00:00Z","traits":{"city_code":"b","spent":5}}']) p, LATERAL (SELECT * FROM cdp.ingest(p) OFFSET 0) i;
+SELECT cdp.create_profile_view('buyers', '{"spent": "numeric", "favourite": "text", "kind": {"trait": ["favourite", "x"]}, "people": "bigint"}');
+SELECT * FROM buyers ORDER BY profile_id;
+SELECT cdp.lock_trait('user_id:ada', 'spent', 'null', 'test') IS NOT NULL AND cdp.lock_trait('user_id:ada', 'favourite', '{"x": "coffee"}', 'test') IS NOT NULL AND cdp.lock_trait('user_id:bob', 'people', '7', 'test') IS NOT NULL AS locked;
+SELECT * FROM buyers ORDER BY profile_id;
+SELECT b.profile_id FROM buyers b CROSS JOIN LATERAL (SELECT cdp.profile(b.profile_id) -> 'traits' AS t) d
+WHERE (b.spent, b.kind, b.people) IS DISTINCT FROM ((t ->> 'spent')::numeric, t #>> '{favourite,x}', (t ->> 'people')::bigint);
+SELECT cdp.trait(NULL::cdp.traits, NULL::cdp.traits, '{a}', NULL::text) AS of_nothing, cdp.trait(NULL, cdp.traits('{"a": 1}', '2026-01-01Z'), '{a}', NULL::integer) AS computed;
 
 \c postgres
 SET client_min_messages = warning;
