@@ -135,7 +135,8 @@ prepare_attributes(Appender *a, const char *names)
 	a->defaults = palloc(sizeof(ExprState *) * descriptor->natts);
 	for (int i = 0; i < descriptor->natts; i++)
 	{
-		Expr *expression = is_given[i] || TupleDescAttr(descriptor, i)->attisdropped
+		Form_pg_attribute attribute = TupleDescAttr(descriptor, i);
+		Expr *expression = is_given[i] || attribute->attisdropped || attribute->attgenerated != '\0'
 							   ? NULL
 							   : (Expr *) build_column_default(a->table, i + 1);
 
