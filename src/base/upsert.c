@@ -43,6 +43,7 @@ begin(Upserter *u, const CdpUpsert *upsert)
 	u->estate = CreateExecutorState();
 	u->target = makeNode(ResultRelInfo);
 	InitResultRelInfo(u->target, u->table, 0, NULL, 0);
+	CheckCmdReplicaIdentity(u->table, CMD_UPDATE); /* as SQL: what is published must tell subscribers which row it was */
 	ExecOpenIndices(u->target, false);
 	u->index = index_open(cdp_relation_oid(upsert->index), RowExclusiveLock);
 	u->found = table_slot_create(u->table, NULL);
