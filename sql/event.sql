@@ -526,7 +526,8 @@ BEGIN
 				(SELECT string_agg(format('%L', c), ', ' ORDER BY ord) FROM unnest(held.pass_cursor || held.pass_key) WITH ORDINALITY u (c, ord)));
 		ELSIF held.cursor_at IS NOT NULL THEN
 			beginning := format(' AND r.%I >= %L::%s%s', held.cursor_column, held.cursor_at, type,
-				format(CASE WHEN held.grace IS NULL THEN '' WHEN type ~ '^(timestamp|date)' THEN ' - %L::interval' ELSE ' - %s' END, held.grace));
+				CASE WHEN held.grace IS NULL THEN '' WHEN type ~ '^(timestamp|date)' THEN format(' - %L::interval', held.grace)
+				ELSE format(' - %s', held.grace::numeric) END);
 		END IF;
 	END IF;
 	IF held.pass_until IS NOT NULL THEN

@@ -64,6 +64,7 @@ begin_writing(Upserter *u)
 	u->estate = CreateExecutorState();
 	u->target = makeNode(ResultRelInfo);
 	InitResultRelInfo(u->target, u->table, 0, NULL, 0);
+	CheckCmdReplicaIdentity(u->table, CMD_UPDATE); /* as SQL: what is published must tell subscribers which row it was */
 	u->written = MakeSingleTupleTableSlot(RelationGetDescr(u->table), &TTSOpsHeapTuple);
 	MemoryContextSwitchTo(old);
 }

@@ -285,14 +285,50 @@ lock_places(CdpBatch *batch, Place *places)
 	return true;
 }
 
+/*
+ * lock_places() in a subtransaction, which is taken back where it tells false or fails: whoever catches an error, as a
+ * block of PL/pgSQL does, ends its own subtransaction and counts on none being left in it.
+ */
+static bool
+try_lock_places(CdpBatch *batch, Place *places)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	volatile bool ok = false;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		ok = lock_places(batch, places);
+	}
+	PG_CATCH();
+	{
+		ErrorData *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
+		ReThrowError(error);
+	}
+	PG_END_TRY();
+	if (ok)
+		ReleaseCurrentSubTransaction();
+	else
+		RollbackAndReleaseCurrentSubTransaction();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	return ok;
+}
+
 /* Lock the components of the batch's identifiers, store its sightings, and say where each identifier is. */
 static Place *
 lock_components_of(CdpBatch *batch)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
 	Place *places = palloc0(sizeof(Place) * batch->n_identifiers);
-	bool ok;
 
 	/* where identify found them; those of a ruling were not looked up */
 	for (int i = 0; i < batch->n_identifiers; i++)
@@ -300,18 +336,8 @@ lock_components_of(CdpBatch *batch)
 	if (batch->cause != NULL)
 		read_places(batch, places);
 	do
-	{
 		CHECK_FOR_INTERRUPTS();
-		BeginInternalSubTransaction(NULL);
-		MemoryContextSwitchTo(context);
-		ok = lock_places(batch, places);
-		if (ok)
-			ReleaseCurrentSubTransaction();
-		else
-			RollbackAndReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(context);
-		CurrentResourceOwner = owner;
-	} while (!ok);
+	while (!try_lock_places(batch, places));
 	return places;
 }
 

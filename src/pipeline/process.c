@@ -35,7 +35,7 @@ PG_FUNCTION_INFO_V1(cdp_process);
 PG_FUNCTION_INFO_V1(cdp_ingest);
 PG_FUNCTION_INFO_V1(cdp_reconsider);
 
-#define MAX_TRIES 5 /* of a batch that gets into a deadlock */
+#define MAX_TRIES 20 /* of a batch that others stand in the way of; each time it is another that got on */
 #define MAX_ROWS 1000000 /* of the inbox in one batch; its bytes are bounded too, see CDP_CLAIM_BYTES */
 
 typedef struct Stage

@@ -94,14 +94,14 @@ cdp_add_known(CdpKnown *known, const CdpKnown *more)
 	known->event_count += more->event_count;
 }
 
-/* What stands in columns. */
+/* What stands in columns; of maps only those that something is added to, the others need not be unpacked. */
 static CdpKnown
-read_known(const Datum *values, const bool *nulls)
+read_known(const Datum *values, const bool *nulls, const CdpKnown *added)
 {
 	CdpKnown known = {0};
 
-	known.traits = nulls[0] ? NULL : DatumGetStampedP(values[0]);
-	known.consents = nulls[1] ? NULL : DatumGetStampedP(values[1]);
+	known.traits = nulls[0] || added->traits == NULL ? NULL : DatumGetStampedP(values[0]);
+	known.consents = nulls[1] || added->consents == NULL ? NULL : DatumGetStampedP(values[1]);
 	known.event_count = DatumGetInt64(values[4]);
 	if (known.event_count > 0)
 	{
@@ -114,16 +114,22 @@ read_known(const Datum *values, const bool *nulls)
 void
 cdp_merge_known(const CdpKnown *known, Datum *values, bool *nulls)
 {
-	CdpKnown all = read_known(values, nulls);
+	CdpKnown all = read_known(values, nulls, known);
 
 	cdp_add_known(&all, known);
-	values[0] = PointerGetDatum(all.traits);
-	values[1] = PointerGetDatum(all.consents);
+	if (known->traits != NULL)
+	{
+		values[0] = PointerGetDatum(all.traits);
+		nulls[0] = false;
+	}
+	if (known->consents != NULL)
+	{
+		values[1] = PointerGetDatum(all.consents);
+		nulls[1] = false;
+	}
 	values[2] = TimestampTzGetDatum(all.first_seen_at);
 	values[3] = TimestampTzGetDatum(all.last_seen_at);
 	values[4] = Int64GetDatum(all.event_count);
-	nulls[0] = all.traits == NULL;
-	nulls[1] = all.consents == NULL;
 	nulls[2] = nulls[3] = all.event_count == 0;
 }
 
@@ -138,11 +144,12 @@ static bool
 merge_profile(void *arg, int i, Datum *values, bool *nulls)
 {
 	Fold *fold = arg;
-	CdpKnown before = read_known(values + 1, nulls + 1);
+	const CdpKnown *added = &fold->additions[i].known;
+	CdpKnown before = read_known(values + 1, nulls + 1, added);
 	CdpKnown after;
 
-	cdp_merge_known(&fold->additions[i].known, values + 1, nulls + 1);
-	after = read_known(values + 1, nulls + 1);
+	cdp_merge_known(added, values + 1, nulls + 1);
+	after = read_known(values + 1, nulls + 1, added);
 	if (nulls[6] && (before.event_count == 0 || !is_same_map(before.traits, after.traits) ||
 					 !is_same_map(before.consents, after.consents)))
 		fold->changed[fold->n_changed++] = fold->additions[i].profile_id;
