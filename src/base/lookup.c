@@ -4,25 +4,28 @@
  */
 #include "postgres.h"
 
+#include "access/genam.h"
+#include "access/heapam.h"
 #include "access/table.h"
-#include "access/tableam.h"
+#include "access/xact.h"
 #include "base/base.h"
+#include "base/btree.h"
 #include "base/lookup.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_collation.h"
-#include "catalog/pg_type.h"
 #include "miscadmin.h"
+#include "pgstat.h"
 #include "storage/bufmgr.h"
+#include "storage/lmgr.h"
 #include "utils/acl.h"
-#include "utils/fmgroids.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
 
 /*
  * OIDs are looked up once and again after anything happened to one of the relations.  The number of the
- * generation rises with each such event; the callback does nothing else.
+ * generation rises with each such event; the callbacks do nothing else.
  */
 static uint64 generation = 1;
 static Oid known[32];
@@ -41,6 +44,13 @@ forget(Datum arg, Oid relation)
 		generation++;
 		n_known = 0;
 	}
+}
+
+/* Who may read what may have changed with the roles. */
+static void
+forget_readers(Datum arg, int cache, uint32 hash)
+{
+	forget((Datum) 0, InvalidOid);
 }
 
 /* Find the numbers of the columns that are read. */
@@ -62,7 +72,7 @@ find_columns(CdpLookupKind *kind)
 	pfree(names);
 }
 
-/* Find the kind's table, index and columns. */
+/* Find the kind's table and index. */
 static void
 find_relations(CdpLookupKind *kind)
 {
@@ -72,6 +82,8 @@ find_relations(CdpLookupKind *kind)
 	if (!is_registered)
 	{
 		CacheRegisterRelcacheCallback(forget, (Datum) 0);
+		CacheRegisterSyscacheCallback(AUTHOID, forget_readers, (Datum) 0);
+		CacheRegisterSyscacheCallback(AUTHMEMROLEMEM, forget_readers, (Datum) 0);
 		is_registered = true;
 	}
 	if (n_known + 2 > (int) lengthof(known))
@@ -81,100 +93,136 @@ find_relations(CdpLookupKind *kind)
 	kind->index_oid = cdp_relation_oid(kind->index);
 	known[n_known++] = kind->table_oid;
 	known[n_known++] = kind->index_oid;
-	find_columns(kind);
+	kind->is_examined = false;
+	kind->reader = InvalidOid;
 	kind->generation = found;
 }
 
-/* Open the kind's table, which may be another than last time. */
-static Relation
-open_table(CdpLookupKind *kind)
+/* Lock the kind's index, first its table if that is read too; they may be others than last time. */
+static void
+lock_relations(CdpLookupKind *kind, bool with_table)
 {
-	for (;;)
+	do
 	{
-		Relation table;
-
 		if (kind->generation != generation)
 			find_relations(kind);
-		table = try_table_open(kind->table_oid, AccessShareLock);
-		if (table != NULL && kind->generation == generation)
-			return table;
-		if (table != NULL) /* it changed while we waited for the lock */
-			table_close(table, NoLock);
-		kind->generation = 0;
-	}
+		if (with_table)
+			LockRelationOid(kind->table_oid, AccessShareLock);
+		LockRelationOid(kind->index_oid, AccessShareLock);
+	} while (kind->generation != generation); /* something happened to them while we waited */
+}
+
+/* See how the table can be read. */
+static void
+examine(CdpLookupKind *kind, Relation table, Relation index)
+{
+	kind->is_plain = table->rd_rel->relkind == RELKIND_RELATION && table->rd_tableam == GetHeapamTableAmRoutine() &&
+					 !table->rd_rel->relrowsecurity && cdp_btree_fits(table, index, kind->n_keys, kind->is_text);
+	find_columns(kind);
+	kind->is_examined = true;
 }
 
 /* May the user read the table? */
 static void
-check_privilege(const CdpLookupKind *kind)
+check_privilege(CdpLookupKind *kind)
 {
-	AclResult acl = pg_class_aclcheck(kind->table_oid, GetUserId(), ACL_SELECT);
+	Oid user = GetUserId();
+	AclResult acl;
 
+	if (kind->reader == user)
+		return;
+	acl = pg_class_aclcheck(kind->table_oid, user, ACL_SELECT);
 	if (acl != ACLCHECK_OK)
 		aclcheck_error(acl, OBJECT_TABLE, kind->table);
+	kind->reader = user;
 }
 
-/* Open the index scan. */
+/* Read the rows by SQL; the relations are locked and stay so. */
 static void
-begin_scan(CdpLookup *lookup, const CdpLookupKind *kind, const Datum *keys)
+begin_by_sql(CdpLookup *lookup, CdpLookupKind *kind, const Datum *keys)
 {
-	ScanKeyData scan_keys[CDP_MAX_LOOKUP_KEYS];
+	MemoryContext caller = CurrentMemoryContext;
 
-	for (int i = 0; i < kind->n_keys; i++)
-		ScanKeyEntryInitialize(&scan_keys[i], 0, i + 1, BTEqualStrategyNumber, InvalidOid,
-							   kind->is_text ? C_COLLATION_OID : InvalidOid, kind->is_text ? F_TEXTEQ : F_INT8EQ,
-							   keys[i]);
-	lookup->index = index_open(kind->index_oid, AccessShareLock);
-	lookup->slot = table_slot_create(lookup->table, NULL);
-#if PG_VERSION_NUM >= 180000
-	lookup->scan = index_beginscan(lookup->table, lookup->index, GetActiveSnapshot(), NULL, kind->n_keys, 0);
-#else
-	lookup->scan = index_beginscan(lookup->table, lookup->index, GetActiveSnapshot(), kind->n_keys, 0);
-#endif
-	index_rescan(lookup->scan, scan_keys, kind->n_keys, NULL, 0);
+	SPI_connect();
+	MemoryContextSwitchTo(caller);
+	lookup->n_rows = cdp_run(&kind->by_sql, unconstify(Datum *, keys), NULL);
+}
+
+static void
+close_relations(CdpLookup *lookup)
+{
+	index_close(lookup->index, NoLock);
+	table_close(lookup->table, NoLock);
 }
 
 void
 cdp_lookup_begin(CdpLookup *lookup, CdpLookupKind *kind, const Datum *keys)
 {
-	memset(lookup, 0, sizeof(CdpLookup));
-	lookup->kind = kind;
-	lookup->table = open_table(kind);
-	if (lookup->table->rd_rel->relkind != RELKIND_RELATION || lookup->table->rd_rel->relrowsecurity)
-	{
-		MemoryContext caller = CurrentMemoryContext;
+	CdpBtreeKey key = {keys, kind->n_keys, kind->is_text};
 
-		table_close(lookup->table, NoLock);
-		lookup->table = NULL;
-		SPI_connect();
-		MemoryContextSwitchTo(caller);
-		lookup->n_rows = cdp_run(&kind->by_sql, unconstify(Datum *, keys), NULL);
+	lock_relations(kind, true);
+	lookup->kind = kind;
+	lookup->table = table_open(kind->table_oid, NoLock);
+	lookup->index = index_open(kind->index_oid, NoLock);
+	lookup->buffer = InvalidBuffer;
+	lookup->row = 0;
+	if (!kind->is_examined)
+		examine(kind, lookup->table, lookup->index);
+	lookup->is_by_sql = !kind->is_plain;
+	if (lookup->is_by_sql)
+	{
+		close_relations(lookup);
+		begin_by_sql(lookup, kind, keys);
 		return;
 	}
 	check_privilege(kind);
-	begin_scan(lookup, kind, keys);
+	lookup->snapshot = GetActiveSnapshot();
+	lookup->n_rows = cdp_btree_find(lookup->index, &key, lookup->snapshot, &lookup->places);
+}
+
+/* Go to the version of a row that the snapshot sees, if any. */
+static bool
+fetch(CdpLookup *lookup, ItemPointer place)
+{
+	Buffer before = lookup->buffer;
+	bool is_visible;
+
+	lookup->buffer = ReleaseAndReadBuffer(before, lookup->table, ItemPointerGetBlockNumber(place));
+	if (lookup->buffer != before)
+		heap_page_prune_opt(lookup->table, lookup->buffer);
+	LockBuffer(lookup->buffer, BUFFER_LOCK_SHARE);
+	is_visible = heap_hot_search_buffer(place, lookup->table, lookup->buffer, lookup->snapshot, &lookup->tuple, NULL, true);
+	LockBuffer(lookup->buffer, BUFFER_LOCK_UNLOCK);
+	if (is_visible)
+		pgstat_count_heap_fetch(lookup->index);
+	return is_visible;
 }
 
 bool
 cdp_lookup_next(CdpLookup *lookup)
 {
-	if (lookup->scan == NULL)
+	if (lookup->is_by_sql)
 		return lookup->row++ < lookup->n_rows;
-	return index_getnext_slot(lookup->scan, ForwardScanDirection, lookup->slot);
+	while (lookup->row < lookup->n_rows)
+	{
+		if (fetch(lookup, &lookup->places[lookup->row++]))
+			return true;
+	}
+	return false;
 }
 
 Datum
 cdp_lookup_value(CdpLookup *lookup, int column, bool *isnull)
 {
-	if (lookup->scan == NULL)
+	if (lookup->is_by_sql)
 		return cdp_result_datum(lookup->row - 1, column + 1, isnull);
-	return slot_getattr(lookup->slot, lookup->kind->attributes[column], isnull);
+	return heap_getattr(&lookup->tuple, lookup->kind->attributes[column], RelationGetDescr(lookup->table), isnull);
 }
 
 void
 cdp_lookup_end(CdpLookup *lookup)
 {
-	if (lookup->scan == NULL)
+	if (lookup->is_by_sql)
 	{
 		MemoryContext caller = CurrentMemoryContext;
 
@@ -182,10 +230,11 @@ cdp_lookup_end(CdpLookup *lookup)
 		MemoryContextSwitchTo(caller);
 		return;
 	}
-	index_endscan(lookup->scan);
-	ExecDropSingleTupleTableSlot(lookup->slot);
-	index_close(lookup->index, NoLock);
-	table_close(lookup->table, NoLock);
+	if (BufferIsValid(lookup->buffer))
+		ReleaseBuffer(lookup->buffer);
+	if (lookup->places != NULL)
+		pfree(lookup->places);
+	close_relations(lookup);
 }
 
 bool
@@ -194,10 +243,11 @@ cdp_lookup_is_empty(CdpLookupKind *kind)
 	Relation index;
 	bool is_empty;
 
-	if (kind->generation != generation)
-		find_relations(kind);
+	if (IsolationIsSerializable()) /* what was not read cannot conflict */
+		return false;
+	lock_relations(kind, false);
 	check_privilege(kind);
-	index = index_open(kind->index_oid, AccessShareLock);
+	index = index_open(kind->index_oid, NoLock);
 	/* a b-tree that never had an entry is its first page alone */
 	is_empty = index->rd_rel->relkind == RELKIND_INDEX && RelationGetNumberOfBlocks(index) == 1;
 	index_close(index, NoLock);

@@ -1,0 +1,243 @@
+/*
+ * btree.c
+ *		Where the rows under a key stand, straight from the pages of a b-tree.
+ *
+ * As nbtree reads: one page is locked at a time; who comes to a page that was split meanwhile moves right.  See
+ * src/backend/access/nbtree/README of PostgreSQL for why that is right.
+ */
+#include "postgres.h"
+
+#include "access/nbtree.h"
+#include "access/transam.h"
+#include "base/base.h"
+#include "base/btree.h"
+#include "catalog/pg_am.h"
+#include "catalog/pg_collation.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "storage/predicate.h"
+
+typedef struct Search
+{
+	Relation index;
+	const CdpBtreeKey *key;
+	Snapshot snapshot;
+	ItemPointerData *places;
+	int n;
+	int capacity;
+} Search;
+
+bool
+cdp_btree_fits(Relation table, Relation index, int n, bool is_text)
+{
+	if (index->rd_rel->relkind != RELKIND_INDEX || index->rd_rel->relam != BTREE_AM_OID || !index->rd_index->indisvalid ||
+		IndexRelationGetNumberOfKeyAttributes(index) < n)
+		return false;
+	for (int i = 0; i < n; i++)
+	{
+		AttrNumber column = index->rd_index->indkey.values[i];
+		Oid type = TupleDescAttr(RelationGetDescr(index), i)->atttypid;
+
+		if (type != (is_text ? TEXTOID : INT8OID) || (is_text && index->rd_indcollation[i] != C_COLLATION_OID) ||
+			index->rd_indoption[i] != 0 || column <= 0 || !TupleDescAttr(RelationGetDescr(table), column - 1)->attnotnull)
+			return false;
+	}
+	return true;
+}
+
+/* Compare with a text that stands at '*at', and go past that. */
+static int
+compare_text(Datum value, char **at)
+{
+	text *key = (text *) DatumGetPointer(value); /* never compressed */
+	text *stored = (text *) att_align_pointer(*at, TYPALIGN_INT, -1, *at);
+	int key_length = VARSIZE_ANY_EXHDR(key);
+	int c;
+
+	*at = (char *) stored + VARSIZE_ANY(stored);
+	stored = DatumGetTextPP(PointerGetDatum(stored));
+	c = memcmp(VARDATA_ANY(key), VARDATA_ANY(stored), Min(key_length, VARSIZE_ANY_EXHDR(stored)));
+	return c != 0 ? c : key_length - (int) VARSIZE_ANY_EXHDR(stored);
+}
+
+/* Compare with a bigint that stands at '*at', and go past that. */
+static int
+compare_number(Datum value, char **at)
+{
+	int64 key = DatumGetInt64(value);
+	int64 stored = *(int64 *) *at;
+
+	*at += sizeof(int64);
+	return key < stored ? -1 : key > stored;
+}
+
+/* Compare the key with an item of a page; > 0: the key is larger. */
+static int
+compare(const Search *search, Page page, OffsetNumber offset)
+{
+	IndexTuple tuple = (IndexTuple) PageGetItem(page, PageGetItemId(page, offset));
+	const CdpBtreeKey *key = search->key;
+	int n = Min(key->n, BTreeTupleGetNAtts(tuple, search->index));
+	char *at = (char *) tuple + IndexInfoFindDataOffset(tuple->t_info);
+
+	for (int i = 0; i < n; i++)
+	{
+		int c = key->is_text ? compare_text(key->values[i], &at) : compare_number(key->values[i], &at);
+
+		if (c != 0)
+			return c;
+	}
+	return n < key->n; /* columns that were cut off are smaller than anything */
+}
+
+/* The first item of a page, from an offset on, that is not smaller than the key. */
+static OffsetNumber
+first_not_smaller(const Search *search, Page page, OffsetNumber low)
+{
+	OffsetNumber high = OffsetNumberNext(PageGetMaxOffsetNumber(page));
+
+	while (low < high)
+	{
+		OffsetNumber middle = low + (high - low) / 2;
+
+		if (compare(search, page, middle) > 0)
+			low = OffsetNumberNext(middle);
+		else
+			high = middle;
+	}
+	return low;
+}
+
+/* Let go of a page for another one, which may not be used when the snapshot is too old for it. */
+static Buffer
+go_to(const Search *search, Buffer buffer, BlockNumber block)
+{
+	buffer = _bt_relandgetbuf(search->index, buffer, block, BT_READ);
+#if PG_VERSION_NUM < 170000
+	TestForOldSnapshot(search->snapshot, search->index, BufferGetPage(buffer));
+#endif
+	return buffer;
+}
+
+/* Move right while the page is deleted, or was split and the key is beyond it; or, to a next page, only for the first. */
+static Buffer
+move_right(const Search *search, Buffer buffer, bool is_next)
+{
+	for (;;)
+	{
+		Page page = BufferGetPage(buffer);
+		BTPageOpaque opaque = BTPageGetOpaque(page);
+
+		if (!P_IGNORE(opaque) && (is_next || P_RIGHTMOST(opaque) || compare(search, page, P_HIKEY) <= 0))
+			return buffer;
+		if (P_RIGHTMOST(opaque))
+			ereport(ERROR, (errcode(ERRCODE_INDEX_CORRUPTED),
+							errmsg("index \"%s\" ends with a deleted page", RelationGetRelationName(search->index)),
+							errhint("REINDEX it.")));
+		buffer = go_to(search, buffer, opaque->btpo_next);
+	}
+}
+
+static Buffer
+root_of(Relation index)
+{
+#if PG_VERSION_NUM >= 160000
+	return _bt_getroot(index, NULL, BT_READ);
+#else
+	return _bt_getroot(index, BT_READ);
+#endif
+}
+
+/* Lock the leaf where the key is or would be first; no buffer when the index is empty. */
+static Buffer
+descend(const Search *search)
+{
+	Buffer buffer = root_of(search->index);
+
+	if (!BufferIsValid(buffer))
+	{
+		PredicateLockRelation(search->index, search->snapshot);
+		buffer = root_of(search->index); /* from here on a writer would conflict */
+	}
+	while (BufferIsValid(buffer))
+	{
+		Page page;
+		BTPageOpaque opaque;
+		OffsetNumber offset;
+
+		buffer = move_right(search, buffer, false);
+		page = BufferGetPage(buffer);
+		opaque = BTPageGetOpaque(page);
+		if (P_ISLEAF(opaque))
+			break;
+		/* the first item of an inner page is smaller than any key */
+		offset = OffsetNumberPrev(first_not_smaller(search, page, OffsetNumberNext(P_FIRSTDATAKEY(opaque))));
+		buffer = go_to(search, buffer, BTreeTupleGetDownLink((IndexTuple) PageGetItem(page, PageGetItemId(page, offset))));
+	}
+	return buffer;
+}
+
+/* Keep the row pointers of an item. */
+static void
+keep(Search *search, IndexTuple tuple)
+{
+	int n = BTreeTupleIsPosting(tuple) ? BTreeTupleGetNPosting(tuple) : 1;
+
+	if (search->n + n > search->capacity)
+	{
+		search->capacity = Max(16, (search->n + n) * 2);
+		search->places = search->places == NULL
+							 ? palloc(sizeof(ItemPointerData) * search->capacity)
+							 : repalloc_huge(search->places, sizeof(ItemPointerData) * (Size) search->capacity);
+	}
+	memcpy(&search->places[search->n], BTreeTupleIsPosting(tuple) ? BTreeTupleGetPosting(tuple) : &tuple->t_tid,
+		   sizeof(ItemPointerData) * n);
+	search->n += n;
+}
+
+/* Keep what a leaf has under the key; may the next one have more? */
+static bool
+read_leaf(Search *search, Page page, bool is_dead_known)
+{
+	BTPageOpaque opaque = BTPageGetOpaque(page);
+	OffsetNumber last = PageGetMaxOffsetNumber(page);
+
+	for (OffsetNumber i = first_not_smaller(search, page, P_FIRSTDATAKEY(opaque)); i <= last; i = OffsetNumberNext(i))
+	{
+		ItemId item = PageGetItemId(page, i);
+
+		if (compare(search, page, i) != 0)
+			return false;
+		if (!is_dead_known || !ItemIdIsDead(item))
+			keep(search, (IndexTuple) PageGetItem(page, item));
+	}
+	return !P_RIGHTMOST(opaque) && compare(search, page, P_HIKEY) >= 0;
+}
+
+int
+cdp_btree_find(Relation index, const CdpBtreeKey *key, Snapshot snapshot, ItemPointerData **places)
+{
+	Search search = {index, key, snapshot, NULL, 0, 0};
+	bool is_dead_known = !TransactionStartedDuringRecovery(); /* a standby's snapshots may still see what its primary's do not */
+	Buffer buffer = descend(&search);
+
+	pgstat_count_index_scan(index);
+	while (BufferIsValid(buffer))
+	{
+		Page page = BufferGetPage(buffer);
+		BlockNumber next = BTPageGetOpaque(page)->btpo_next;
+		bool is_done;
+
+		PredicateLockPage(index, BufferGetBlockNumber(buffer), snapshot);
+		is_done = !read_leaf(&search, page, is_dead_known);
+		_bt_relbuf(index, buffer);
+		if (is_done)
+			break;
+		CHECK_FOR_INTERRUPTS();
+		buffer = move_right(&search, _bt_getbuf(index, next, BT_READ), true);
+	}
+	pgstat_count_index_tuples(index, search.n);
+	*places = search.places;
+	return search.n;
+}
