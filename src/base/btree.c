@@ -11,6 +11,7 @@
 #include "access/transam.h"
 #include "base/base.h"
 #include "base/btree.h"
+#include "base/page.h"
 #include "catalog/pg_am.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
@@ -47,22 +48,25 @@ cdp_btree_fits(Relation table, Relation index, int n, bool is_text)
 }
 
 /* Compare with a text that stands at '*at', and go past that. */
-static int
+static inline int
 compare_text(Datum value, char **at)
 {
-	text *key = (text *) DatumGetPointer(value); /* never compressed */
-	text *stored = (text *) att_align_pointer(*at, TYPALIGN_INT, -1, *at);
+	const text *key = (const text *) DatumGetPointer(value); /* never compressed */
+	const text *stored = (const text *) att_align_pointer(*at, TYPALIGN_INT, -1, *at);
 	int key_length = VARSIZE_ANY_EXHDR(key);
+	int length;
 	int c;
 
 	*at = (char *) stored + VARSIZE_ANY(stored);
-	stored = DatumGetTextPP(PointerGetDatum(stored));
-	c = memcmp(VARDATA_ANY(key), VARDATA_ANY(stored), Min(key_length, VARSIZE_ANY_EXHDR(stored)));
-	return c != 0 ? c : key_length - (int) VARSIZE_ANY_EXHDR(stored);
+	if (!VARATT_IS_SHORT(stored))
+		stored = DatumGetTextPP(PointerGetDatum(stored));
+	length = VARSIZE_ANY_EXHDR(stored);
+	c = memcmp(VARDATA_ANY(key), VARDATA_ANY(stored), Min(key_length, length));
+	return c != 0 ? c : key_length - length;
 }
 
 /* Compare with a bigint that stands at '*at', and go past that. */
-static int
+static inline int
 compare_number(Datum value, char **at)
 {
 	int64 key = DatumGetInt64(value);
@@ -109,15 +113,26 @@ first_not_smaller(const Search *search, Page page, OffsetNumber low)
 	return low;
 }
 
-/* Let go of a page for another one, which may not be used when the snapshot is too old for it. */
+/* Lock a page, which may not be used when the snapshot is too old for it. */
 static Buffer
-go_to(const Search *search, Buffer buffer, BlockNumber block)
+lock_page(const Search *search, BlockNumber block)
 {
-	buffer = _bt_relandgetbuf(search->index, buffer, block, BT_READ);
+	Buffer buffer = cdp_page_read(search->index, block);
+
+	_bt_lockbuf(search->index, buffer, BT_READ);
+	_bt_checkpage(search->index, buffer);
 #if PG_VERSION_NUM < 170000
 	TestForOldSnapshot(search->snapshot, search->index, BufferGetPage(buffer));
 #endif
 	return buffer;
+}
+
+/* Let go of a page for another one. */
+static Buffer
+go_to(const Search *search, Buffer buffer, BlockNumber block)
+{
+	_bt_relbuf(search->index, buffer);
+	return lock_page(search, block);
 }
 
 /* Move right while the page is deleted, or was split and the key is beyond it; or, to a next page, only for the first. */
@@ -139,13 +154,25 @@ move_right(const Search *search, Buffer buffer, bool is_next)
 	}
 }
 
+/* Lock the root, where nbtree remembers it to be or wherever it is now; no buffer when the index is empty. */
 static Buffer
-root_of(Relation index)
+lock_root(const Search *search)
 {
+	const BTMetaPageData *known = search->index->rd_amcache;
+
+	if (known != NULL && known->btm_fastroot != P_NONE)
+	{
+		Buffer buffer = lock_page(search, known->btm_fastroot);
+		BTPageOpaque opaque = BTPageGetOpaque(BufferGetPage(buffer));
+
+		if (!P_IGNORE(opaque) && opaque->btpo_level == known->btm_fastlevel && P_LEFTMOST(opaque) && P_RIGHTMOST(opaque))
+			return buffer;
+		_bt_relbuf(search->index, buffer);
+	}
 #if PG_VERSION_NUM >= 160000
-	return _bt_getroot(index, NULL, BT_READ);
+	return _bt_getroot(search->index, NULL, BT_READ);
 #else
-	return _bt_getroot(index, BT_READ);
+	return _bt_getroot(search->index, BT_READ);
 #endif
 }
 
@@ -153,12 +180,12 @@ root_of(Relation index)
 static Buffer
 descend(const Search *search)
 {
-	Buffer buffer = root_of(search->index);
+	Buffer buffer = lock_root(search);
 
 	if (!BufferIsValid(buffer))
 	{
 		PredicateLockRelation(search->index, search->snapshot);
-		buffer = root_of(search->index); /* from here on a writer would conflict */
+		buffer = lock_root(search); /* from here on a writer would conflict */
 	}
 	while (BufferIsValid(buffer))
 	{
@@ -235,7 +262,7 @@ cdp_btree_find(Relation index, const CdpBtreeKey *key, Snapshot snapshot, ItemPo
 		if (is_done)
 			break;
 		CHECK_FOR_INTERRUPTS();
-		buffer = move_right(&search, _bt_getbuf(index, next, BT_READ), true);
+		buffer = move_right(&search, lock_page(&search, next), true);
 	}
 	pgstat_count_index_tuples(index, search.n);
 	*places = search.places;

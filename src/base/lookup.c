@@ -11,6 +11,7 @@
 #include "base/base.h"
 #include "base/btree.h"
 #include "base/lookup.h"
+#include "base/page.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "miscadmin.h"
@@ -159,6 +160,7 @@ void
 cdp_lookup_begin(CdpLookup *lookup, CdpLookupKind *kind, const Datum *keys)
 {
 	CdpBtreeKey key = {keys, kind->n_keys, kind->is_text};
+	int n_columns;
 
 	lock_relations(kind, true);
 	lookup->kind = kind;
@@ -176,6 +178,9 @@ cdp_lookup_begin(CdpLookup *lookup, CdpLookupKind *kind, const Datum *keys)
 		return;
 	}
 	check_privilege(kind);
+	n_columns = RelationGetNumberOfAttributes(lookup->table);
+	lookup->values = palloc((sizeof(Datum) + sizeof(bool)) * n_columns);
+	lookup->nulls = (bool *) &lookup->values[n_columns];
 	lookup->snapshot = GetActiveSnapshot();
 	lookup->n_rows = cdp_btree_find(lookup->index, &key, lookup->snapshot, &lookup->places);
 }
@@ -184,18 +189,25 @@ cdp_lookup_begin(CdpLookup *lookup, CdpLookupKind *kind, const Datum *keys)
 static bool
 fetch(CdpLookup *lookup, ItemPointer place)
 {
-	Buffer before = lookup->buffer;
+	BlockNumber block = ItemPointerGetBlockNumber(place);
+	HeapTupleData tuple;
 	bool is_visible;
 
-	lookup->buffer = ReleaseAndReadBuffer(before, lookup->table, ItemPointerGetBlockNumber(place));
-	if (lookup->buffer != before)
+	if (!BufferIsValid(lookup->buffer) || BufferGetBlockNumber(lookup->buffer) != block)
+	{
+		if (BufferIsValid(lookup->buffer))
+			ReleaseBuffer(lookup->buffer);
+		lookup->buffer = cdp_page_read(lookup->table, block);
 		heap_page_prune_opt(lookup->table, lookup->buffer);
+	}
 	LockBuffer(lookup->buffer, BUFFER_LOCK_SHARE);
-	is_visible = heap_hot_search_buffer(place, lookup->table, lookup->buffer, lookup->snapshot, &lookup->tuple, NULL, true);
+	is_visible = heap_hot_search_buffer(place, lookup->table, lookup->buffer, lookup->snapshot, &tuple, NULL, true);
 	LockBuffer(lookup->buffer, BUFFER_LOCK_UNLOCK);
-	if (is_visible)
-		pgstat_count_heap_fetch(lookup->index);
-	return is_visible;
+	if (!is_visible)
+		return false;
+	pgstat_count_heap_fetch(lookup->index);
+	heap_deform_tuple(&tuple, RelationGetDescr(lookup->table), lookup->values, lookup->nulls);
+	return true;
 }
 
 bool
@@ -216,7 +228,8 @@ cdp_lookup_value(CdpLookup *lookup, int column, bool *isnull)
 {
 	if (lookup->is_by_sql)
 		return cdp_result_datum(lookup->row - 1, column + 1, isnull);
-	return heap_getattr(&lookup->tuple, lookup->kind->attributes[column], RelationGetDescr(lookup->table), isnull);
+	*isnull = lookup->nulls[lookup->kind->attributes[column] - 1];
+	return lookup->values[lookup->kind->attributes[column] - 1];
 }
 
 void
@@ -234,6 +247,7 @@ cdp_lookup_end(CdpLookup *lookup)
 		ReleaseBuffer(lookup->buffer);
 	if (lookup->places != NULL)
 		pfree(lookup->places);
+	pfree(lookup->values);
 	close_relations(lookup);
 }
 

@@ -53,7 +53,8 @@ typedef struct CdpLookup
 	Snapshot snapshot;
 	ItemPointerData *places; /* of the rows, or their versions, in the heap */
 	Buffer buffer; /* that of the current row's page, pinned */
-	HeapTupleData tuple; /* the current row */
+	Datum *values; /* the columns of the current row */
+	bool *nulls;
 	uint64 row; /* rows read so far: of the places, or by SQL */
 	uint64 n_rows;
 } CdpLookup;

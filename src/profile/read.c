@@ -145,11 +145,12 @@ begin_object(StringInfo out, const char *const *names, int n)
 	return object;
 }
 
-static int
-compare_identities(const void *a, const void *b)
-{
-	return strcmp(((const Identity *) a)->text, ((const Identity *) b)->text);
-}
+#define ST_SORT sort_identities
+#define ST_ELEMENT_TYPE Identity
+#define ST_COMPARE(a, b) strcmp((a)->text, (b)->text)
+#define ST_SCOPE static
+#define ST_DEFINE
+#include "lib/sort_template.h"
 
 /* Make "namespace:value". */
 static void
@@ -188,7 +189,7 @@ read_identities(int64 profile_id)
 		found.items[found.n++].identifier_id = DatumGetInt64(cdp_lookup_value(&row, 2, &isnull));
 	}
 	cdp_lookup_end(&row);
-	qsort(found.items, found.n, sizeof(Identity), compare_identities);
+	sort_identities(found.items, found.n);
 	return found;
 }
 
