@@ -22,8 +22,14 @@
 typedef struct Search
 {
 	Relation index;
-	const CdpBtreeKey *key;
 	Snapshot snapshot;
+	const CdpBtreeKey *key;
+	struct
+	{
+		const char *bytes; /* of a text */
+		int length;
+		int64 number; /* or a bigint */
+	} values[CDP_BTREE_MAX_KEYS];
 	ItemPointerData *places;
 	int n;
 	int capacity;
@@ -47,33 +53,48 @@ cdp_btree_fits(Relation table, Relation index, int n, bool is_text)
 	return true;
 }
 
-/* Compare with a text that stands at '*at', and go past that. */
-static inline int
-compare_text(Datum value, char **at)
+/* Make the key's values quick to compare. */
+static void
+prepare(Search *search)
 {
-	const text *key = (const text *) DatumGetPointer(value); /* never compressed */
-	const text *stored = (const text *) att_align_pointer(*at, TYPALIGN_INT, -1, *at);
-	int key_length = VARSIZE_ANY_EXHDR(key);
+	for (int i = 0; i < search->key->n; i++)
+	{
+		text *value = (text *) DatumGetPointer(search->key->values[i]);
+
+		if (!search->key->is_text)
+			search->values[i].number = DatumGetInt64(search->key->values[i]);
+		else
+		{
+			search->values[i].bytes = VARDATA_ANY(value);
+			search->values[i].length = VARSIZE_ANY_EXHDR(value);
+		}
+	}
+}
+
+/* Compare a value of the key with the text that stands at '*at', and go past that. */
+static inline int
+compare_text(const Search *search, int i, const char **at)
+{
+	const char *stored = (const char *) att_align_pointer(*at, TYPALIGN_INT, -1, *at);
 	int length;
 	int c;
 
-	*at = (char *) stored + VARSIZE_ANY(stored);
+	*at = stored + VARSIZE_ANY(stored);
 	if (!VARATT_IS_SHORT(stored))
-		stored = DatumGetTextPP(PointerGetDatum(stored));
+		stored = (const char *) DatumGetTextPP(PointerGetDatum(stored));
 	length = VARSIZE_ANY_EXHDR(stored);
-	c = memcmp(VARDATA_ANY(key), VARDATA_ANY(stored), Min(key_length, length));
-	return c != 0 ? c : key_length - length;
+	c = memcmp(search->values[i].bytes, VARDATA_ANY(stored), Min(search->values[i].length, length));
+	return c != 0 ? c : search->values[i].length - length;
 }
 
-/* Compare with a bigint that stands at '*at', and go past that. */
+/* The same for a bigint. */
 static inline int
-compare_number(Datum value, char **at)
+compare_number(const Search *search, int i, const char **at)
 {
-	int64 key = DatumGetInt64(value);
-	int64 stored = *(int64 *) *at;
+	int64 stored = *(const int64 *) *at;
 
 	*at += sizeof(int64);
-	return key < stored ? -1 : key > stored;
+	return search->values[i].number < stored ? -1 : search->values[i].number > stored;
 }
 
 /* Compare the key with an item of a page; > 0: the key is larger. */
@@ -81,18 +102,17 @@ static int
 compare(const Search *search, Page page, OffsetNumber offset)
 {
 	IndexTuple tuple = (IndexTuple) PageGetItem(page, PageGetItemId(page, offset));
-	const CdpBtreeKey *key = search->key;
-	int n = Min(key->n, BTreeTupleGetNAtts(tuple, search->index));
-	char *at = (char *) tuple + IndexInfoFindDataOffset(tuple->t_info);
+	int n = Min(search->key->n, BTreeTupleGetNAtts(tuple, search->index));
+	const char *at = (const char *) tuple + IndexInfoFindDataOffset(tuple->t_info);
 
 	for (int i = 0; i < n; i++)
 	{
-		int c = key->is_text ? compare_text(key->values[i], &at) : compare_number(key->values[i], &at);
+		int c = search->key->is_text ? compare_text(search, i, &at) : compare_number(search, i, &at);
 
 		if (c != 0)
 			return c;
 	}
-	return n < key->n; /* columns that were cut off are smaller than anything */
+	return n < search->key->n; /* columns that were cut off are smaller than anything */
 }
 
 /* The first item of a page, from an offset on, that is not smaller than the key. */
@@ -245,10 +265,12 @@ read_leaf(Search *search, Page page, bool is_dead_known)
 int
 cdp_btree_find(Relation index, const CdpBtreeKey *key, Snapshot snapshot, ItemPointerData **places)
 {
-	Search search = {index, key, snapshot, NULL, 0, 0};
+	Search search = {index, snapshot, key};
 	bool is_dead_known = !TransactionStartedDuringRecovery(); /* a standby's snapshots may still see what its primary's do not */
-	Buffer buffer = descend(&search);
+	Buffer buffer;
 
+	prepare(&search);
+	buffer = descend(&search);
 	pgstat_count_index_scan(index);
 	while (BufferIsValid(buffer))
 	{
@@ -267,4 +289,19 @@ cdp_btree_find(Relation index, const CdpBtreeKey *key, Snapshot snapshot, ItemPo
 	pgstat_count_index_tuples(index, search.n);
 	*places = search.places;
 	return search.n;
+}
+
+bool
+cdp_btree_is_empty(Relation index, Snapshot snapshot)
+{
+	Search search = {index, snapshot};
+	Buffer buffer;
+	bool is_empty;
+
+	if (index->rd_amcache != NULL)
+		return false;
+	buffer = lock_page(&search, BTREE_METAPAGE);
+	is_empty = BTPageGetMeta(BufferGetPage(buffer))->btm_root == P_NONE;
+	_bt_relbuf(index, buffer);
+	return is_empty;
 }

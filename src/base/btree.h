@@ -13,6 +13,8 @@
 #include "utils/rel.h"
 #include "utils/snapshot.h"
 
+#define CDP_BTREE_MAX_KEYS 2
+
 /* What is looked up: the values of an index's first columns. */
 typedef struct CdpBtreeKey
 {
@@ -29,5 +31,8 @@ extern bool cdp_btree_fits(Relation table, Relation index, int n, bool is_text);
  * is for the heap to say: the snapshot must be an MVCC one, since nothing keeps vacuum from the rows meanwhile.
  */
 extern int cdp_btree_find(Relation index, const CdpBtreeKey *key, Snapshot snapshot, ItemPointerData **places);
+
+/* Did the index never have an entry? */
+extern bool cdp_btree_is_empty(Relation index, Snapshot snapshot);
 
 #endif

@@ -13,6 +13,7 @@
 #include "base/lookup.h"
 #include "base/page.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_am.h"
 #include "catalog/pg_class.h"
 #include "miscadmin.h"
 #include "pgstat.h"
@@ -262,8 +263,8 @@ cdp_lookup_is_empty(CdpLookupKind *kind)
 	lock_relations(kind, false);
 	check_privilege(kind);
 	index = index_open(kind->index_oid, NoLock);
-	/* a b-tree that never had an entry is its first page alone */
-	is_empty = index->rd_rel->relkind == RELKIND_INDEX && RelationGetNumberOfBlocks(index) == 1;
+	is_empty = index->rd_rel->relkind == RELKIND_INDEX && index->rd_rel->relam == BTREE_AM_OID &&
+			   cdp_btree_is_empty(index, GetActiveSnapshot());
 	index_close(index, NoLock);
 	return is_empty;
 }
