@@ -24,12 +24,12 @@ typedef struct Search
 	Relation index;
 	Snapshot snapshot;
 	const CdpBtreeKey *key;
+	int64 number; /* the key, or */
 	struct
 	{
-		const char *bytes; /* of a text */
+		const char *bytes;
 		int length;
-		int64 number; /* or a bigint */
-	} values[CDP_BTREE_MAX_KEYS];
+	} texts[CDP_BTREE_MAX_KEYS];
 	ItemPointerData *places;
 	int n;
 	int capacity;
@@ -39,7 +39,7 @@ bool
 cdp_btree_fits(Relation table, Relation index, int n, bool is_text)
 {
 	if (index->rd_rel->relkind != RELKIND_INDEX || index->rd_rel->relam != BTREE_AM_OID || !index->rd_index->indisvalid ||
-		IndexRelationGetNumberOfKeyAttributes(index) < n)
+		IndexRelationGetNumberOfKeyAttributes(index) < n || n > (is_text ? CDP_BTREE_MAX_KEYS : 1))
 		return false;
 	for (int i = 0; i < n; i++)
 	{
@@ -53,25 +53,22 @@ cdp_btree_fits(Relation table, Relation index, int n, bool is_text)
 	return true;
 }
 
-/* Make the key's values quick to compare. */
+/* Make the key quick to compare. */
 static void
 prepare(Search *search)
 {
-	for (int i = 0; i < search->key->n; i++)
+	if (!search->key->is_text)
+		search->number = DatumGetInt64(search->key->values[0]);
+	for (int i = 0; search->key->is_text && i < search->key->n; i++)
 	{
 		text *value = (text *) DatumGetPointer(search->key->values[i]);
 
-		if (!search->key->is_text)
-			search->values[i].number = DatumGetInt64(search->key->values[i]);
-		else
-		{
-			search->values[i].bytes = VARDATA_ANY(value);
-			search->values[i].length = VARSIZE_ANY_EXHDR(value);
-		}
+		search->texts[i].bytes = VARDATA_ANY(value);
+		search->texts[i].length = VARSIZE_ANY_EXHDR(value);
 	}
 }
 
-/* Compare a value of the key with the text that stands at '*at', and go past that. */
+/* Compare a text of the key with the one that stands at '*at', and go past that. */
 static inline int
 compare_text(const Search *search, int i, const char **at)
 {
@@ -83,31 +80,28 @@ compare_text(const Search *search, int i, const char **at)
 	if (!VARATT_IS_SHORT(stored))
 		stored = (const char *) DatumGetTextPP(PointerGetDatum(stored));
 	length = VARSIZE_ANY_EXHDR(stored);
-	c = memcmp(search->values[i].bytes, VARDATA_ANY(stored), Min(search->values[i].length, length));
-	return c != 0 ? c : search->values[i].length - length;
+	c = memcmp(search->texts[i].bytes, VARDATA_ANY(stored), Min(search->texts[i].length, length));
+	return c != 0 ? c : search->texts[i].length - length;
 }
 
-/* The same for a bigint. */
-static inline int
-compare_number(const Search *search, int i, const char **at)
-{
-	int64 stored = *(const int64 *) *at;
-
-	*at += sizeof(int64);
-	return search->values[i].number < stored ? -1 : search->values[i].number > stored;
-}
-
-/* Compare the key with an item of a page; > 0: the key is larger. */
+/* Compare the key with an item of a page that has one; > 0: the key is larger. */
 static int
 compare(const Search *search, Page page, OffsetNumber offset)
 {
 	IndexTuple tuple = (IndexTuple) PageGetItem(page, PageGetItemId(page, offset));
-	int n = Min(search->key->n, BTreeTupleGetNAtts(tuple, search->index));
 	const char *at = (const char *) tuple + IndexInfoFindDataOffset(tuple->t_info);
+	int n;
 
+	if (!search->key->is_text)
+	{
+		int64 stored = *(const int64 *) at; /* the first column is never cut off */
+
+		return search->number < stored ? -1 : search->number > stored;
+	}
+	n = Min(search->key->n, BTreeTupleGetNAtts(tuple, search->index));
 	for (int i = 0; i < n; i++)
 	{
-		int c = search->key->is_text ? compare_text(search, i, &at) : compare_number(search, i, &at);
+		int c = compare_text(search, i, &at);
 
 		if (c != 0)
 			return c;

@@ -2,8 +2,8 @@
  * btree.h
  *		Where the rows under a key stand, straight from the pages of a b-tree.
  *
- * The server's index scan can go both ways, stop and go on, and compare by any operator.  To look up one key that is
- * bigint, or text COLLATE "C", takes a third of that: who has opened an index here needs no scan.
+ * The server's index scan can go both ways, stop and go on, and compare by any operator.  To look up one key, a
+ * bigint or texts COLLATE "C", takes a third of that: who has opened an index here needs no scan.
  */
 #ifndef CDP_BTREE_H
 #define CDP_BTREE_H
@@ -13,14 +13,14 @@
 #include "utils/rel.h"
 #include "utils/snapshot.h"
 
-#define CDP_BTREE_MAX_KEYS 2
+#define CDP_BTREE_MAX_KEYS 2 /* texts */
 
 /* What is looked up: the values of an index's first columns. */
 typedef struct CdpBtreeKey
 {
 	const Datum *values; /* no nulls */
 	int n;
-	bool is_text; /* else bigint */
+	bool is_text; /* else one bigint */
 } CdpBtreeKey;
 
 /* Is it a b-tree, ready for use, whose first n columns are in the order that is expected here, and never null? */

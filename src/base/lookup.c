@@ -6,6 +6,7 @@
 
 #include "access/genam.h"
 #include "access/heapam.h"
+#include "access/htup_details.h"
 #include "access/table.h"
 #include "access/xact.h"
 #include "base/base.h"
@@ -63,10 +64,12 @@ find_columns(CdpLookupKind *kind)
 	char *state = NULL;
 	int n = 0;
 
+	kind->last = 0;
 	for (char *name = strtok_r(names, ", ", &state); name != NULL; name = strtok_r(NULL, ", ", &state))
 	{
 		Assert(n < CDP_MAX_LOOKUP_COLUMNS);
 		kind->attributes[n] = get_attnum(kind->table_oid, name);
+		kind->last = Max(kind->last, kind->attributes[n]);
 		if (kind->attributes[n++] == InvalidAttrNumber)
 			ereport(ERROR, (errcode(ERRCODE_UNDEFINED_COLUMN), errmsg("column \"%s\" of cdp.%s does not exist", name, kind->table),
 							errhint("Run SELECT cdp.init() again.")));
@@ -186,6 +189,33 @@ cdp_lookup_begin(CdpLookup *lookup, CdpLookupKind *kind, const Datum *keys)
 	lookup->n_rows = cdp_btree_find(lookup->index, &key, lookup->snapshot, &lookup->places);
 }
 
+/* Take the columns out of a row, up to the last one that is read. */
+static void
+take_columns(CdpLookup *lookup, HeapTuple tuple)
+{
+	TupleDesc columns = RelationGetDescr(lookup->table);
+	HeapTupleHeader row = tuple->t_data;
+	char *data = (char *) row + row->t_hoff;
+	uint32 at = 0;
+
+	if (HeapTupleHeaderGetNatts(row) < lookup->kind->last) /* columns were added since it was written */
+	{
+		heap_deform_tuple(tuple, columns, lookup->values, lookup->nulls);
+		return;
+	}
+	for (int i = 0; i < lookup->kind->last; i++)
+	{
+		Form_pg_attribute column = TupleDescAttr(columns, i);
+
+		lookup->nulls[i] = HeapTupleHasNulls(tuple) && att_isnull(i, row->t_bits);
+		if (lookup->nulls[i])
+			continue;
+		at = att_align_pointer(at, column->attalign, column->attlen, data + at);
+		lookup->values[i] = fetchatt(column, data + at);
+		at = att_addlength_pointer(at, column->attlen, data + at);
+	}
+}
+
 /* Go to the version of a row that the snapshot sees, if any. */
 static bool
 fetch(CdpLookup *lookup, ItemPointer place)
@@ -207,7 +237,7 @@ fetch(CdpLookup *lookup, ItemPointer place)
 	if (!is_visible)
 		return false;
 	pgstat_count_heap_fetch(lookup->index);
-	heap_deform_tuple(&tuple, RelationGetDescr(lookup->table), lookup->values, lookup->nulls);
+	take_columns(lookup, &tuple);
 	return true;
 }
 

@@ -35,6 +35,7 @@ typedef struct CdpLookupKind
 	bool is_plain; /* to be read from its pages, else by SQL */
 	Oid reader; /* who may read the table for all we know */
 	AttrNumber attributes[CDP_MAX_LOOKUP_COLUMNS]; /* of the columns */
+	AttrNumber last; /* the largest of them */
 } CdpLookupKind;
 
 /* A kind of lookup, written as an initialiser; its condition as SQL with qualified operators, its order that of the index. */
@@ -53,7 +54,7 @@ typedef struct CdpLookup
 	Snapshot snapshot;
 	ItemPointerData *places; /* of the rows, or their versions, in the heap */
 	Buffer buffer; /* that of the current row's page, pinned */
-	Datum *values; /* the columns of the current row */
+	Datum *values; /* the columns of the current row, as far as they are read */
 	bool *nulls;
 	uint64 row; /* rows read so far: of the places, or by SQL */
 	uint64 n_rows;

@@ -12,7 +12,7 @@
 #include "pgstat.h"
 
 /* What is found like this does not count as used, so now and then it is read the long way: else it would be evicted. */
-#define LONG_WAY_EVERY 16
+#define LONG_WAY_EVERY 64
 
 static Buffer buffers[4096]; /* by relation and block, whichever was the last */
 
