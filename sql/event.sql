@@ -664,6 +664,8 @@ BEGIN
 	ALTER TABLE cdp.source ADD COLUMN IF NOT EXISTS phone_region text
 		CONSTRAINT source_phone_region_check CHECK (phone_region ~ '^[A-Z]{2}$');
 	ALTER TABLE cdp.source ADD COLUMN IF NOT EXISTS transformation text;
+	CREATE OR REPLACE TRIGGER source_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON cdp.source
+		FOR EACH STATEMENT EXECUTE FUNCTION cdp.rules_changed('source');
 	COMMENT ON TABLE cdp.source IS 'Where messages come from; changed by cdp.create_source()';
 	COMMENT ON COLUMN cdp.source.rank IS 'Of two values said at the same instant the source of higher rank wins';
 	COMMENT ON COLUMN cdp.source.corrects_clock IS 'Whether received_at - sentAt is taken for the error of the sender''s clock';

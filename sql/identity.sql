@@ -184,8 +184,7 @@ COMMENT ON FUNCTION cdp.order_ends(cdp.identifier, cdp.identifier) IS 'Two diffe
 
 CREATE FUNCTION cdp.lock_components(identifier_ids bigint[]) RETURNS void
 AS 'MODULE_PATHNAME', 'cdp_lock_components' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE
-SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan SET jit = off -- as cdp.process()
-SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off;
+SET search_path = pg_catalog, pg_temp;
 COMMENT ON FUNCTION cdp.lock_components(bigint[]) IS 'Lock all that is linked with some identifiers, as whoever processes a message about them does, until the end of the transaction; before anything of it is changed by hand';
 
 CREATE FUNCTION cdp.hold_people(identifier_ids bigint[]) RETURNS void

@@ -5,10 +5,7 @@ CREATE FUNCTION cdp.process(
 	OUT merges bigint, OUT splits bigint, OUT entered bigint, OUT exited bigint
 )
 AS 'MODULE_PATHNAME', 'cdp_process' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE
--- The statements inside look few rows up in large tables by their indexes; a plan made for a table that was small
--- or not yet analyzed must not read all of it later.
-SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan SET jit = off
-SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off;
+SET search_path = pg_catalog, pg_temp;
 COMMENT ON FUNCTION cdp.process(integer) IS 'Process one batch: at most max rows of the inbox (and about 16 MB), and due segment timers, in the caller''s transaction. Returns how many messages were found, became events, were duplicates or rejected, and how many profiles merged and split and entered and left segments. Waits while another session processes a batch. Call it until messages is 0. Errors 22023, 25006, 55000';
 
 CREATE FUNCTION cdp.ingest(
@@ -16,8 +13,7 @@ CREATE FUNCTION cdp.ingest(
 	OUT events bigint, OUT duplicates bigint, OUT rejected bigint, OUT errors jsonb
 )
 AS 'MODULE_PATHNAME', 'cdp_ingest' LANGUAGE C VOLATILE PARALLEL UNSAFE
-SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan SET jit = off -- as cdp.process()
-SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off;
+SET search_path = pg_catalog, pg_temp;
 COMMENT ON FUNCTION cdp.ingest(text, text, timestamptz) IS 'Take one message of the Segment specification, or an envelope {"batch": [..]}, and process it in this transaction, so that its effect can be read at once; with cdp.process_immediately off only store it in the inbox. received_at: now if null. Returns counts, and errors [{reason, detail}] for what was rejected (kept in cdp.rejected). Errors 22004, 42602, 25006, 55000';
 
 CREATE FUNCTION cdp.ingest(
@@ -35,8 +31,7 @@ CREATE FUNCTION cdp.reconsider(
 	identifier_ids bigint[], cause text, rederived bigint[], OUT merges bigint, OUT splits bigint, OUT entered bigint, OUT exited bigint
 )
 AS 'MODULE_PATHNAME', 'cdp_reconsider' LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE
-SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan SET jit = off -- as cdp.process()
-SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off;
+SET search_path = pg_catalog, pg_temp;
 COMMENT ON FUNCTION cdp.reconsider(bigint[], text, bigint[]) IS 'Resolve the components of identifiers again, after a ruling or rule changed (cause: ruling, rule), and bring everything that follows up to date in this transaction. rederived: those of them whose links and fragments are first derived from the log again, because other events are theirs now. Called by cdp.pin(), cdp.deny(), cdp.retract(), cdp.undo() and by changes of rules';
 
 -- changes of rules and rulings, tried out

@@ -19,7 +19,12 @@
 #include "optimizer/optimizer.h"
 #include "rewrite/rewriteHandler.h"
 #include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/datetime.h"
+#include "utils/lsyscache.h"
 #include "utils/rel.h"
+
+CDP_QUERY(make_partitions, "SELECT cdp.make_partitions($1, $2, $2)", "text,timestamptz");
 
 #define MAX_BUFFERED_ROWS 1000
 #define MAX_BUFFERED_BYTES 65536
@@ -398,6 +403,24 @@ cdp_append(CdpAppend *append, CdpColumn *const *columns)
 	if (!is_stored)
 		insert(append, columns);
 	return columns[0]->n;
+}
+
+void
+cdp_append_prepare(const char *table, TimestampTz at)
+{
+	Datum arguments[2] = {CStringGetTextDatum(table), TimestampTzGetDatum(at)};
+	char name[NAMEDATALEN];
+	struct pg_tm tm;
+	fsec_t fraction;
+
+	if (timestamp2tm(at, NULL, &tm, &fraction, NULL, NULL) == 0)
+	{
+		snprintf(name, sizeof(name), "%s_%04d_%02d", table, tm.tm_year, tm.tm_mon);
+		if (OidIsValid(get_relname_relid(name, get_namespace_oid("cdp", false))))
+			return;
+	}
+	cdp_run(&make_partitions, arguments, NULL);
+	cdp_done();
 }
 
 int64 *

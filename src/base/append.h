@@ -12,6 +12,7 @@
 #define CDP_APPEND_H
 
 #include "base/spi.h"
+#include "datatype/timestamp.h"
 #include "nodes/parsenodes.h"
 #include "utils/rel.h"
 
@@ -40,6 +41,9 @@ extern bool cdp_is_plain(Relation table, AclMode privilege);
 /* How many columns are appended; which attributes of a table columns so written are, from 0 (returns how many). */
 extern int cdp_append_columns(const CdpAppend *append);
 extern int cdp_column_attributes(Relation table, const char *columns, int *attributes);
+
+/* See that a table of ours that is partitioned by month (UTC) has the partition of an instant. */
+extern void cdp_append_prepare(const char *table, TimestampTz at);
 
 /* The next n values of a sequence of the schema cdp; 'is_own': of a column that the caller may insert into. */
 extern int64 *cdp_mint(const char *sequence, int n, bool is_own);

@@ -96,6 +96,17 @@ cdp_batch_own_fragment(CdpBatch *batch, int identifier)
 	return id->fragment;
 }
 
+int
+cdp_batch_compare_fragments(const void *a, const void *b)
+{
+	const CdpBatchFragment *p = *(const CdpBatchFragment *const *) a;
+	const CdpBatchFragment *q = *(const CdpBatchFragment *const *) b;
+
+	if (p->anchor_id != q->anchor_id)
+		return p->anchor_id < q->anchor_id ? -1 : 1;
+	return p->identifier_id < q->identifier_id ? -1 : p->identifier_id > q->identifier_id;
+}
+
 CdpJsonValue
 cdp_message_path(const CdpMessage *message, char *const *path, int n)
 {

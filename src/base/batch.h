@@ -252,6 +252,9 @@ extern int cdp_batch_fragment(CdpBatch *batch, int64 anchor_id, int64 identifier
 /* Find or add the fragment of what is anchored to an identifier of the batch itself. */
 extern int cdp_batch_own_fragment(CdpBatch *batch, int identifier);
 
+/* By anchor and identifier: for qsort of pointers to fragments. */
+extern int cdp_batch_compare_fragments(const void *a, const void *b);
+
 /* Add a profile to the touched ones (any number of times); to those that are to be folded as a whole besides. */
 extern void cdp_batch_touch(CdpBatch *batch, int64 profile_id);
 extern void cdp_batch_refold(CdpBatch *batch, int64 profile_id);

@@ -5,12 +5,16 @@
 #include "postgres.h"
 
 #include "base/base.h"
+#include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "parser/parse_type.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/lsyscache.h"
+#include "utils/plancache.h"
+#include "utils/resowner.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
@@ -38,6 +42,25 @@ parse_types(const char *types, Oid *oids)
 	return n;
 }
 
+/*
+ * Plan a statement for the keys that it will be given, whatever the statistics say: a plan made while a table was
+ * small, or its statistics old, is kept when it has grown.
+ */
+static void
+plan_by_keys(SPIPlanPtr plan)
+{
+	static const char *const settings[] = {"enable_seqscan", "enable_bitmapscan", "enable_hashjoin", "enable_mergejoin", "jit"};
+	int level = NewGUCNestLevel();
+	CachedPlan *made;
+
+	for (int i = 0; i < (int) lengthof(settings); i++)
+		set_config_option(settings[i], "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	made = SPI_plan_get_cached_plan(plan);
+	if (made != NULL)
+		ReleaseCachedPlan(made, CurrentResourceOwner);
+	AtEOXact_GUC(false, level);
+}
+
 /* Make the statement's plan, unless a good one is kept. */
 static void
 prepare(CdpQuery *query)
@@ -46,20 +69,26 @@ prepare(CdpQuery *query)
 	Oid oids[CDP_MAX_ARGUMENTS];
 	SPIPlanPtr plan;
 
-	if (query->plan != NULL && query->schema == schema)
-		return;
-	if (query->plan != NULL)
+	if (query->plan != NULL && query->schema != schema)
 	{
 		SPI_freeplan(query->plan);
 		query->plan = NULL;
 	}
-	query->n_arguments = parse_types(query->types, oids);
-	plan = SPI_prepare(query->sql, query->n_arguments, oids);
-	if (plan == NULL)
-		elog(ERROR, "could not prepare a cdp statement: %s", SPI_result_code_string(SPI_result));
-	SPI_keepplan(plan);
-	query->plan = plan;
-	query->schema = schema;
+	if (query->plan == NULL)
+	{
+		query->n_arguments = parse_types(query->types, oids);
+		plan = SPI_prepare_cursor(query->sql, query->n_arguments, oids, query->n_arguments > 0 ? CURSOR_OPT_GENERIC_PLAN : 0);
+		if (plan == NULL)
+			elog(ERROR, "could not prepare a cdp statement: %s", SPI_result_code_string(SPI_result));
+		SPI_keepplan(plan);
+		query->plan = plan;
+		query->schema = schema;
+	}
+	else if (SPI_plan_is_valid(query->plan))
+		return;
+	/* one without arguments is about all rows; and in a parallel worker no setting may change */
+	if (query->n_arguments > 0 && !IsInParallelMode())
+		plan_by_keys(query->plan);
 }
 
 /* Run a statement; read-only: by the active snapshot. */

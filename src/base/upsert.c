@@ -28,9 +28,9 @@ typedef struct Upserter
 	int n_keys;
 	int attributes[CDP_MAX_ARGUMENTS]; /* of the columns, from 0 */
 	int n_columns;
-	EState *estate;
-	ResultRelInfo *target;
 	TupleTableSlot *found;
+	EState *estate; /* of writing; NULL: nothing was written yet */
+	ResultRelInfo *target;
 	TupleTableSlot *written;
 	MemoryContext scratch; /* of one row */
 } Upserter;
@@ -40,14 +40,8 @@ begin(Upserter *u, const CdpUpsert *upsert)
 {
 	u->n_keys = upsert->n_keys;
 	u->n_columns = cdp_column_attributes(u->table, upsert->append.columns, u->attributes);
-	u->estate = CreateExecutorState();
-	u->target = makeNode(ResultRelInfo);
-	InitResultRelInfo(u->target, u->table, 0, NULL, 0);
-	CheckCmdReplicaIdentity(u->table, CMD_UPDATE); /* as SQL: what is published must tell subscribers which row it was */
-	ExecOpenIndices(u->target, false);
 	u->index = index_open(cdp_relation_oid(upsert->index), RowExclusiveLock);
 	u->found = table_slot_create(u->table, NULL);
-	u->written = MakeSingleTupleTableSlot(RelationGetDescr(u->table), &TTSOpsHeapTuple);
 	u->scratch = AllocSetContextCreate(CurrentMemoryContext, "cdp upsert row", ALLOCSET_DEFAULT_SIZES);
 	for (int i = 0; i < u->n_keys; i++)
 	{
@@ -59,6 +53,39 @@ begin(Upserter *u, const CdpUpsert *upsert)
 		ScanKeyEntryInitialize(&u->keys[i], 0, i + 1, BTEqualStrategyNumber, InvalidOid, u->index->rd_indcollation[i],
 							   get_opcode(equals), (Datum) 0);
 	}
+}
+
+/* Prepare for writing; often rows are only read. */
+static void
+begin_writing(Upserter *u)
+{
+	MemoryContext old = MemoryContextSwitchTo(MemoryContextGetParent(u->scratch));
+
+	u->estate = CreateExecutorState();
+	u->target = makeNode(ResultRelInfo);
+	InitResultRelInfo(u->target, u->table, 0, NULL, 0);
+	CheckCmdReplicaIdentity(u->table, CMD_UPDATE); /* as SQL: what is published must tell subscribers which row it was */
+	u->written = MakeSingleTupleTableSlot(RelationGetDescr(u->table), &TTSOpsHeapTuple);
+	MemoryContextSwitchTo(old);
+}
+
+/* Make the entries of the row that was written; most rows stay on their page and need none. */
+static void
+index_row(Upserter *u, bool is_summarizing)
+{
+	if (u->target->ri_IndexRelationDescs == NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(MemoryContextGetParent(u->scratch));
+
+		ExecOpenIndices(u->target, false);
+		MemoryContextSwitchTo(old);
+	}
+#if PG_VERSION_NUM >= 160000
+	ExecInsertIndexTuples(u->target, u->written, u->estate, true, false, NULL, NIL, is_summarizing);
+#else
+	ExecInsertIndexTuples(u->target, u->written, u->estate, true, false, NULL, NIL);
+#endif
+	ResetPerTupleExprContext(u->estate);
 }
 
 /* Write a row that has changed. */
@@ -78,6 +105,8 @@ update(Upserter *u, const Datum *values, const bool *nulls, Snapshot snapshot)
 	Datum *all = palloc(sizeof(Datum) * natts);
 	bool *all_nulls = palloc(sizeof(bool) * natts);
 
+	if (u->estate == NULL)
+		begin_writing(u);
 	slot_getallattrs(u->found);
 	memcpy(all, u->found->tts_values, sizeof(Datum) * natts);
 	memcpy(all_nulls, u->found->tts_isnull, sizeof(bool) * natts);
@@ -99,13 +128,12 @@ update(Upserter *u, const Datum *values, const bool *nulls, Snapshot snapshot)
 						errhint("Try again.")));
 #if PG_VERSION_NUM >= 160000
 	if (update_indexes != TU_None)
-		ExecInsertIndexTuples(u->target, u->written, u->estate, true, false, NULL, NIL, update_indexes == TU_Summarizing);
+		index_row(u, update_indexes == TU_Summarizing);
 #else
 	if (update_indexes)
-		ExecInsertIndexTuples(u->target, u->written, u->estate, true, false, NULL, NIL);
+		index_row(u, false);
 #endif
 	ExecClearTuple(u->written);
-	ResetPerTupleExprContext(u->estate);
 }
 
 /* Take the caller's columns out of the row that was found. */
@@ -155,9 +183,12 @@ static void
 end(Upserter *u)
 {
 	ExecDropSingleTupleTableSlot(u->found);
-	ExecDropSingleTupleTableSlot(u->written);
 	index_close(u->index, NoLock);
-	ExecCloseIndices(u->target);
+	if (u->estate == NULL)
+		return;
+	ExecDropSingleTupleTableSlot(u->written);
+	if (u->target->ri_IndexRelationDescs != NULL)
+		ExecCloseIndices(u->target);
 	FreeExecutorState(u->estate);
 	CommandCounterIncrement();
 }

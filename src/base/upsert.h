@@ -32,7 +32,7 @@ typedef struct CdpUpsert
 /*
  * Merge a row that is there with the i-th of the caller's: 'values' and 'nulls' hold the stored columns in the
  * caller's order and are changed in place, in the current context, which lives until the row is written.
- * Returns whether anything is to be written.
+ * Returns whether anything is to be written; who always says no has found rows by their keys.
  */
 typedef bool (*CdpMergeRow)(void *arg, int i, Datum *values, bool *nulls);
 

@@ -11,10 +11,8 @@
 #include "consent/consents.h"
 #include "catalog/pg_type.h"
 
-CDP_QUERY(read_states,
-		  "SELECT k.ord, f.consents FROM unnest($1, $2) WITH ORDINALITY AS k (o, id, ord) "
-		  "JOIN cdp.fragment f ON f.anchor_id = k.o AND f.identifier_id = k.id WHERE f.consents IS NOT NULL",
-		  "int8[],int8[]");
+CDP_UPSERT(read_states, "fragment", "fragment_pkey", 2, "anchor_id, identifier_id, consents", "$1, $2, $3",
+		   "int8[],int8[],cdp.consent_state[]");
 CDP_APPEND(append_ledger, "consent", "identifier_id, category, is_granted, occurred_at, recorded_at", "$1, $2, $3, $4, $5",
 		   "int8[],text[],bool[],timestamptz[],timestamptz[]");
 
@@ -49,63 +47,74 @@ take_consents(void *arg, int key, CdpStamped *map)
 	batch->fragments[key].known.consents = map;
 }
 
-/* The states stored so far of the fragments in which something is said now. */
-static CdpStamped **
-read_known(CdpBatch *batch)
+/* Fragments in which something is said now, and their states stored so far. */
+typedef struct Known
 {
-	CdpStamped **known = palloc0(sizeof(CdpStamped *) * (Size) Max(1, batch->n_fragments));
-	int *owner = palloc(sizeof(int) * (Size) Max(1, batch->n_fragments));
-	CdpColumn *anchors = cdp_column(INT8OID, 64);
-	CdpColumn *ids = cdp_column(INT8OID, 64);
-	Datum arguments[2];
-	uint64 n;
+	MemoryContext context;
+	const CdpBatchFragment **fragments; /* by their keys */
+	CdpStamped **states;
+	int n;
+} Known;
 
+static bool
+take_state(void *arg, int i, Datum *values, bool *nulls)
+{
+	Known *known = arg;
+	MemoryContext old = MemoryContextSwitchTo(known->context);
+
+	if (!nulls[2])
+		known->states[i] = (CdpStamped *) PG_DETOAST_DATUM_COPY(values[2]);
+	MemoryContextSwitchTo(old);
+	return false;
+}
+
+static void
+read_known(const CdpBatch *batch, Known *known)
+{
+	CdpColumn *keys[2] = {cdp_column(INT8OID, 64), cdp_column(INT8OID, 64)};
+	bool *is_new;
+
+	known->context = CurrentMemoryContext;
+	known->fragments = palloc(sizeof(CdpBatchFragment *) * ((Size) batch->n_fragments + 1));
 	for (int i = 0; i < batch->n_fragments; i++)
 	{
-		if (batch->fragments[i].known.consents == NULL)
-			continue;
-		owner[ids->n] = i;
-		cdp_column_add(anchors, Int64GetDatum(batch->fragments[i].anchor_id));
-		cdp_column_add(ids, Int64GetDatum(batch->fragments[i].identifier_id));
+		if (batch->fragments[i].known.consents != NULL)
+			known->fragments[known->n++] = &batch->fragments[i];
 	}
-	arguments[0] = cdp_column_array(anchors);
-	arguments[1] = cdp_column_array(ids);
-	n = cdp_run(&read_states, arguments, NULL);
-	for (uint64 row = 0; row < n; row++)
+	qsort(known->fragments, known->n, sizeof(CdpBatchFragment *), cdp_batch_compare_fragments);
+	known->states = palloc0(sizeof(CdpStamped *) * ((Size) known->n + 1));
+	is_new = palloc(sizeof(bool) * ((Size) known->n + 1));
+	for (int i = 0; i < known->n; i++)
 	{
-		bool isnull;
-		Datum map = cdp_result_datum(row, 2, &isnull);
-
-		known[owner[cdp_result_int64(row, 1, 0) - 1]] = (CdpStamped *) PG_DETOAST_DATUM_COPY(map);
+		cdp_column_add(keys[0], Int64GetDatum(known->fragments[i]->anchor_id));
+		cdp_column_add(keys[1], Int64GetDatum(known->fragments[i]->identifier_id));
 	}
-	cdp_done();
-	return known;
+	cdp_update(&read_states, keys, take_state, known, is_new);
 }
 
 /* Write a row for each consent that is another than before. */
 static void
-write_ledger(CdpBatch *batch, CdpStamped **known)
+write_ledger(const CdpBatch *batch, const Known *known)
 {
 	static const Oid types[] = {INT8OID, TEXTOID, BOOLOID, TIMESTAMPTZOID, TIMESTAMPTZOID};
 	CdpColumn *columns[lengthof(types)];
 
 	for (int i = 0; i < (int) lengthof(types); i++)
 		columns[i] = cdp_column(types[i], 64);
-
-	for (int i = 0; i < batch->n_fragments; i++)
+	for (int i = 0; i < known->n; i++)
 	{
-		const CdpStamped *map = batch->fragments[i].known.consents;
+		const CdpStamped *map = known->fragments[i]->known.consents;
 
-		for (int j = 0; map != NULL && j < cdp_stamped_count(map); j++)
+		for (int j = 0; j < cdp_stamped_count(map); j++)
 		{
 			CdpStampedEntry now = cdp_stamped_entry(map, j);
 			CdpStampedEntry before;
 
-			if (known[i] != NULL && cdp_stamped_find(known[i], now.name, now.name_length, &before) &&
+			if (known->states[i] != NULL && cdp_stamped_find(known->states[i], now.name, now.name_length, &before) &&
 				(before.at > now.at || cdp_consent_is_granted(&before) == cdp_consent_is_granted(&now) ||
 				 (before.at == now.at && !cdp_consent_is_granted(&before))))
 				continue;
-			cdp_column_add(columns[0], Int64GetDatum(batch->fragments[i].identifier_id));
+			cdp_column_add(columns[0], Int64GetDatum(known->fragments[i]->identifier_id));
 			cdp_column_add_text(columns[1], now.name, now.name_length);
 			cdp_column_add(columns[2], BoolGetDatum(cdp_consent_is_granted(&now)));
 			cdp_column_add(columns[3], TimestampTzGetDatum(now.at));
@@ -120,13 +129,15 @@ cdp_consent_collect(CdpBatch *batch)
 {
 	MemoryContext old = MemoryContextSwitchTo(batch->context);
 	CdpGatherer gatherer = {0};
+	Known known = {0};
 
 	for (int i = 0; i < batch->n_messages; i++)
 		gather(&gatherer, &batch->messages[i]);
 	if (gatherer.n > 0)
 	{
 		cdp_gather_build(&gatherer, cdp_stamped_tie_refusal, take_consents, batch);
-		write_ledger(batch, read_known(batch));
+		read_known(batch, &known);
+		write_ledger(batch, &known);
 	}
 	MemoryContextSwitchTo(old);
 }

@@ -19,11 +19,9 @@
 CDP_QUERY(read_onward, "SELECT ctid, received_at, source, payload FROM cdp.inbox WHERE ctid >= $1", "tid");
 CDP_QUERY(read_before, "SELECT ctid, received_at, source, payload FROM cdp.inbox WHERE ctid < $1", "tid");
 CDP_QUERY(delete_claimed, "DELETE FROM cdp.inbox WHERE ctid = ANY($1)", "tid[]");
-CDP_QUERY(read_sources,
-		  "SELECT name, source_id::int8, rank::int8, corrects_clock, phone_region, transformation FROM cdp.source "
-		  "WHERE name = ANY($1)", "text[]");
+CDP_QUERY(read_sources, "SELECT name, source_id::int8, rank::int8, corrects_clock, phone_region, transformation FROM cdp.source", "");
 CDP_QUERY(add_sources,
-		  "INSERT INTO cdp.source (name) SELECT n FROM unnest($1) n ORDER BY n ON CONFLICT (name) DO NOTHING", "text[]");
+		  "INSERT INTO cdp.source (name) SELECT DISTINCT n FROM unnest($1) n ORDER BY n ON CONFLICT (name) DO NOTHING", "text[]");
 
 /* Where the next claim begins to look; a hint only. */
 static BlockNumber claim_from = 0;
@@ -115,14 +113,78 @@ claim_rows(Claim *claim, CdpQuery *query, BlockNumber block)
 	cdp_close(portal);
 }
 
+typedef struct Sources
+{
+	CdpPayload *items; /* of a payload what its source says */
+	int n;
+} Sources;
+
+static int
+compare_sources(const void *a, const void *b)
+{
+	return strcmp(((const CdpPayload *) a)->source, ((const CdpPayload *) b)->source);
+}
+
+/* Read all sources, sorted by name. */
+static void *
+read_all_sources(void)
+{
+	Sources *sources = palloc(sizeof(Sources));
+
+	sources->n = cdp_run_latest(&read_sources, NULL, NULL);
+	sources->items = palloc0(sizeof(CdpPayload) * ((Size) sources->n + 1));
+	for (int row = 0; row < sources->n; row++)
+	{
+		CdpPayload *source = &sources->items[row];
+		bool isnull;
+
+		source->source = cdp_result_cstring(row, 1);
+		source->source_id = cdp_result_int64(row, 2, 0);
+		source->source_rank = cdp_result_int64(row, 3, 0);
+		source->corrects_clock = DatumGetBool(cdp_result_datum(row, 4, &isnull));
+		source->phone_region = cdp_result_cstring(row, 5);
+		source->transformation = cdp_result_cstring(row, 6);
+	}
+	cdp_done();
+	qsort(sources->items, sources->n, sizeof(CdpPayload), compare_sources);
+	return sources;
+}
+
+static CdpCached all_sources = {"source", read_all_sources};
+
+/* Say of each payload what its source says; lists the names of sources that do not exist. */
+static CdpColumn *
+apply_sources(CdpBatch *batch)
+{
+	const Sources *sources = cdp_cached(&all_sources);
+	CdpColumn *missing = cdp_column(TEXTOID, 8);
+	const CdpPayload *source = NULL;
+
+	for (int i = 0; i < batch->n_payloads; i++)
+	{
+		CdpPayload *p = &batch->payloads[i];
+
+		if (source == NULL || strcmp(source->source, p->source) != 0)
+			source = bsearch(p, sources->items, sources->n, sizeof(CdpPayload), compare_sources);
+		if (source == NULL)
+		{
+			cdp_column_add_text(missing, p->source, strlen(p->source));
+			continue;
+		}
+		p->source_id = source->source_id;
+		p->source_rank = source->source_rank;
+		p->corrects_clock = source->corrects_clock;
+		p->phone_region = source->phone_region;
+		p->transformation = source->transformation;
+	}
+	return missing;
+}
+
 /* Find or make the sources that the payloads name. */
 static void
 find_sources(CdpBatch *batch)
 {
-	CdpColumn *names = cdp_column(TEXTOID, 8);
-	Datum arguments[1];
-	const char *last = NULL;
-	uint64 n;
+	CdpColumn *missing;
 
 	for (int i = 0; i < batch->n_payloads; i++)
 	{
@@ -130,50 +192,17 @@ find_sources(CdpBatch *batch)
 
 		if (p->source == NULL || *p->source == '\0' || strlen(p->source) > CDP_MAX_NAMESPACE_BYTES)
 			p->source = "default"; /* the table's CHECK lets no such name in; this is for cdp.ingest(.., null) */
-		if (last != NULL && strcmp(last, p->source) == 0)
-			continue;
-		last = p->source;
-		cdp_column_add_text(names, last, strlen(last));
 	}
-	arguments[0] = cdp_column_array(names);
-	n = cdp_run_latest(&read_sources, arguments, NULL);
-	for (int pass = 0; pass < 2; pass++)
+	missing = apply_sources(batch);
+	if (missing->n > 0)
 	{
-		bool is_missing = false;
+		Datum names = cdp_column_array(missing);
 
-		for (int i = 0; i < batch->n_payloads; i++)
-		{
-			CdpPayload *p = &batch->payloads[i];
-			bool isnull;
-
-			if (p->source_id == 0 && i > 0 && strcmp(p->source, p[-1].source) == 0)
-			{
-				p->source_id = p[-1].source_id;
-				p->source_rank = p[-1].source_rank;
-				p->corrects_clock = p[-1].corrects_clock;
-				p->phone_region = p[-1].phone_region;
-				p->transformation = p[-1].transformation;
-			}
-			for (uint64 row = 0; row < n && p->source_id == 0; row++)
-			{
-				if (strcmp(cdp_result_cstring(row, 1), p->source) != 0)
-					continue;
-				p->source_id = cdp_result_int64(row, 2, 0);
-				p->source_rank = cdp_result_int64(row, 3, 0);
-				p->corrects_clock = DatumGetBool(cdp_result_datum(row, 4, &isnull));
-				p->phone_region = cdp_result_cstring(row, 5);
-				p->transformation = cdp_result_cstring(row, 6);
-			}
-			is_missing |= p->source_id == 0;
-		}
+		cdp_run(&add_sources, &names, NULL);
 		cdp_done();
-		if (!is_missing)
-			return;
-		cdp_run(&add_sources, arguments, NULL);
-		n = cdp_run_latest(&read_sources, arguments, NULL);
+		if (apply_sources(batch)->n > 0)
+			elog(ERROR, "could not make a source");
 	}
-	cdp_done();
-	elog(ERROR, "could not make a source");
 }
 
 void

@@ -14,19 +14,12 @@
 #include "utils/hsearch.h"
 #include "utils/uuid.h"
 
-CDP_QUERY(look_up, "SELECT key, received_at FROM cdp.seen WHERE key = ANY($1)", "uuid[]");
-CDP_QUERY(see_again,
-		  "UPDATE cdp.seen s SET received_at = n.r FROM unnest($1, $2, $3) AS n (k, r, was) "
-		  "WHERE s.key = n.k AND s.received_at = n.was",
-		  "uuid[],timestamptz[],timestamptz[]");
-CDP_APPEND(remember, "seen", "key, received_at", "$1, $2", "uuid[],timestamptz[]");
+CDP_UPSERT(remember, "seen", "seen_pkey", 1, "key, received_at", "$1, $2", "uuid[],timestamptz[]");
 
 typedef struct Seen
 {
 	pg_uuid_t key;
 	TimestampTz received_at; /* of the first message of that id in this round */
-	bool is_known;
-	TimestampTz known_since;
 	bool is_new;
 } Seen;
 
@@ -57,52 +50,23 @@ sort_out(CdpMessage *messages, int n, CdpMessage *first, int *n_first, CdpMessag
 		else
 		{
 			seen->received_at = messages[i].payload->received_at;
-			seen->is_known = seen->is_new = false;
+			seen->is_new = true;
 			first[(*n_first)++] = messages[i];
 		}
 	}
 	return set;
 }
 
-/* Which of some sorted keys are there, and since when. */
-static void
-look_up_keys(CdpMessage **sorted, int n_messages, HTAB *set)
+/* A key that is there: it comes again, and is taken again only where that was longer ago than the window. */
+static bool
+see_again(void *arg, int i, Datum *values, bool *nulls)
 {
-	CdpColumn *keys = cdp_column(UUIDOID, n_messages);
-	Datum arguments[1];
-	uint64 n;
+	Seen **seen = arg;
 
-	for (int i = 0; i < n_messages; i++)
-		cdp_column_add(keys, UUIDPGetDatum(&sorted[i]->key));
-	arguments[0] = cdp_column_array(keys);
-	n = cdp_run(&look_up, arguments, NULL);
-	for (uint64 row = 0; row < n; row++)
-	{
-		bool isnull;
-		Seen *seen = hash_search(set, DatumGetUUIDP(cdp_result_datum(row, 1, &isnull)), HASH_FIND, NULL);
-
-		if (seen == NULL)
-			continue;
-		seen->is_known = true;
-		seen->known_since = DatumGetTimestampTz(cdp_result_datum(row, 2, &isnull));
-	}
-	cdp_done();
-}
-
-/* Take over the time of keys that came again after the window; someone else may be doing just that. */
-static void
-remember_again(CdpColumn **columns)
-{
-	Datum arguments[3];
-
-	if (columns[0]->n == 0)
-		return;
-	for (int i = 0; i < 3; i++)
-		arguments[i] = cdp_column_array(columns[i]);
-	if (cdp_run(&see_again, arguments, NULL) != (uint64) columns[0]->n)
-		ereport(ERROR, (errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-						errmsg("another transaction took the same message at the same time"), errhint("Try again.")));
-	cdp_done();
+	seen[i]->is_new =
+		seen[i]->received_at - DatumGetTimestampTz(values[1]) > (int64) cdp_dedup_window * USECS_PER_SEC;
+	values[1] = TimestampTzGetDatum(seen[i]->received_at);
+	return seen[i]->is_new;
 }
 
 /* Store the keys, sorted, and mark those that were not there, or longer ago than the window. */
@@ -110,29 +74,19 @@ static void
 remember_keys(CdpMessage *messages, int n_messages, HTAB *set)
 {
 	CdpMessage **sorted = palloc(sizeof(CdpMessage *) * n_messages);
-	CdpColumn *new[2] = {cdp_column(UUIDOID, n_messages), cdp_column(TIMESTAMPTZOID, n_messages)};
-	CdpColumn *again[3] = {cdp_column(UUIDOID, 8), cdp_column(TIMESTAMPTZOID, 8), cdp_column(TIMESTAMPTZOID, 8)};
+	Seen **seen = palloc(sizeof(Seen *) * n_messages);
+	CdpColumn *columns[2] = {cdp_column(UUIDOID, n_messages), cdp_column(TIMESTAMPTZOID, n_messages)};
 
 	for (int i = 0; i < n_messages; i++)
 		sorted[i] = &messages[i];
 	qsort(sorted, n_messages, sizeof(CdpMessage *), compare_keys);
-	look_up_keys(sorted, n_messages, set);
 	for (int i = 0; i < n_messages; i++)
 	{
-		Seen *seen = hash_search(set, &sorted[i]->key, HASH_FIND, NULL);
-		CdpColumn **columns = seen->is_known ? again : new;
-
-		seen->is_new = !seen->is_known ||
-					   seen->received_at - seen->known_since > (int64) cdp_dedup_window * USECS_PER_SEC;
-		if (!seen->is_new)
-			continue;
+		seen[i] = hash_search(set, &sorted[i]->key, HASH_FIND, NULL);
 		cdp_column_add(columns[0], UUIDPGetDatum(&sorted[i]->key));
-		cdp_column_add(columns[1], TimestampTzGetDatum(seen->received_at));
-		if (seen->is_known)
-			cdp_column_add(again[2], TimestampTzGetDatum(seen->known_since));
+		cdp_column_add(columns[1], TimestampTzGetDatum(seen[i]->received_at));
 	}
-	cdp_append(&remember, new); /* an error when someone else brings one of them at the same time */
-	remember_again(again);
+	cdp_upsert(&remember, columns, see_again, seen);
 }
 
 void

@@ -6,57 +6,23 @@
 
 #include "event/event.h"
 #include "catalog/pg_type.h"
-#include "utils/datetime.h"
 #include "utils/jsonb.h"
 
-CDP_QUERY(make_partition, "SELECT cdp.make_partitions('event', $1, $1)", "timestamptz");
 CDP_APPEND(append_events, "event", "identifier_id, occurred_at, received_at, source_id, type, name, message_id, message",
 		   "$1, $2, $3, $4, $5, $6, $7, $8", "int8[],timestamptz[],timestamptz[],int4[],text[],text[],text[],jsonb[]");
 CDP_APPEND(append_malformed, "malformed_value", "received_at, source_id, message_id, namespace", "$1, $2, $3, $4",
 		   "timestamptz[],int4[],text[],text[]");
 
-/* The month of an instant, in UTC, counted from year 0. */
-static int64
-month_of(TimestampTz at)
-{
-	struct pg_tm tm;
-	fsec_t fraction;
-
-	if (timestamp2tm(at, NULL, &tm, &fraction, NULL, NULL) != 0)
-		return 0;
-	return (int64) tm.tm_year * 12 + tm.tm_mon;
-}
-
 /* See that the log has a partition for each month in which messages were received. */
 static void
-prepare_partitions(CdpBatch *batch)
+prepare_partitions(const CdpBatch *batch)
 {
-	int64 *months = palloc(sizeof(int64) * batch->n_messages);
-	TimestampTz *instants = palloc(sizeof(TimestampTz) * batch->n_messages);
-	int n = 0;
-
 	for (int i = 0; i < batch->n_messages; i++)
 	{
 		TimestampTz at = batch->messages[i].payload->received_at;
-		int64 month;
-		int j = 0;
 
-		if (i > 0 && at == batch->messages[i - 1].payload->received_at)
-			continue;
-		month = month_of(at);
-		while (j < n && months[j] != month)
-			j++;
-		if (j < n)
-			continue;
-		months[n] = month;
-		instants[n++] = at;
-	}
-	for (int i = 0; i < n; i++)
-	{
-		Datum arguments[1] = {TimestampTzGetDatum(instants[i])};
-
-		cdp_run(&make_partition, arguments, NULL);
-		cdp_done();
+		if (i == 0 || at / USECS_PER_DAY != batch->messages[i - 1].payload->received_at / USECS_PER_DAY)
+			cdp_append_prepare("event", at);
 	}
 }
 

@@ -14,10 +14,8 @@
 #include "catalog/pg_type.h"
 #include "utils/hsearch.h"
 
-CDP_QUERY(look_up,
-		  "SELECT k.ord, i.identifier_id, i.profile_id FROM unnest($1, $2) WITH ORDINALITY AS k (namespace, value, ord) "
-		  "JOIN cdp.identity i ON i.namespace = k.namespace AND i.value = k.value",
-		  "text[],text[]");
+CDP_UPSERT(look_up, "identity", "identity_namespace_value_key", 2, "namespace, value, identifier_id, profile_id", "$1, $2, $3, $4",
+		   "text[],text[],int8[],int8[]");
 CDP_APPEND(append_identifiers, "identity",
 		   "identifier_id, namespace, value, profile_id, first_seen_at, last_seen_at, event_count", "$1, $2, $3, $4, $5, $6, $7",
 		   "int8[],text[],text[],int8[],timestamptz[],timestamptz[],int8[]");
@@ -126,36 +124,70 @@ collect(Identify *in)
 	}
 }
 
-/* Fill in the rows that exist. */
-static void
-look_up_known(Identify *in)
+/* By namespace's name and value: the order in which all lock new identifiers. */
+static int
+compare_identifiers(const void *a, const void *b, void *arg)
+{
+	const Identify *in = arg;
+	const CdpBatchIdentifier *x = &in->batch->identifiers[*(const int *) a];
+	const CdpBatchIdentifier *y = &in->batch->identifiers[*(const int *) b];
+	int c = x->namespace_index == y->namespace_index ? 0
+													 : strcmp(in->namespaces->items[x->namespace_index].name,
+															  in->namespaces->items[y->namespace_index].name);
+
+	if (c == 0)
+		c = memcmp(x->value, y->value, Min(x->value_length, y->value_length));
+	return c != 0 ? c : x->value_length - y->value_length;
+}
+
+/* Identifiers in the order of their keys. */
+typedef struct Lookup
+{
+	Identify *in;
+	int *sorted;
+} Lookup;
+
+/* An identifier that is known. */
+static bool
+take_known(void *arg, int i, Datum *values, bool *nulls)
+{
+	Lookup *lookup = arg;
+	CdpBatchIdentifier *id = &lookup->in->batch->identifiers[lookup->sorted[i]];
+
+	id->identifier_id = DatumGetInt64(values[2]);
+	id->profile_id = DatumGetInt64(values[3]);
+	return false;
+}
+
+/* Fill in the rows that exist; lists the identifiers that nobody knows, sorted. */
+static int *
+look_up_known(Identify *in, int *n_new)
 {
 	CdpBatch *batch = in->batch;
-	CdpColumn *names = cdp_column(TEXTOID, batch->n_identifiers);
-	CdpColumn *values = cdp_column(TEXTOID, batch->n_identifiers);
-	Datum arguments[2];
-	uint64 n;
+	int n = batch->n_identifiers;
+	Lookup lookup = {in, palloc(sizeof(int) * ((Size) n + 1))};
+	bool *is_new = palloc(sizeof(bool) * ((Size) n + 1));
+	CdpColumn *keys[2] = {cdp_column(TEXTOID, n), cdp_column(TEXTOID, n)};
 
-	for (int i = 0; i < batch->n_identifiers; i++)
+	for (int i = 0; i < n; i++)
+		lookup.sorted[i] = i;
+	qsort_arg(lookup.sorted, n, sizeof(int), compare_identifiers, in);
+	for (int i = 0; i < n; i++)
 	{
-		CdpBatchIdentifier *id = &batch->identifiers[i];
+		const CdpBatchIdentifier *id = &batch->identifiers[lookup.sorted[i]];
 		const char *name = in->namespaces->items[id->namespace_index].name;
 
-		cdp_column_add_text(names, name, strlen(name));
-		cdp_column_add_text(values, id->value, id->value_length);
+		cdp_column_add_text(keys[0], name, strlen(name));
+		cdp_column_add_text(keys[1], id->value, id->value_length);
 	}
-	arguments[0] = cdp_column_array(names);
-	arguments[1] = cdp_column_array(values);
-	n = cdp_run(&look_up, arguments, NULL);
-	for (uint64 row = 0; row < n; row++)
+	cdp_update(&look_up, keys, take_known, &lookup, is_new);
+	*n_new = 0;
+	for (int i = 0; i < n; i++)
 	{
-		CdpBatchIdentifier *id = &batch->identifiers[cdp_result_int64(row, 1, 0) - 1];
-
-		id->identifier_id = cdp_result_int64(row, 2, 0);
-		id->profile_id = cdp_result_int64(row, 3, 0);
-		id->is_new = false;
+		if (is_new[i])
+			lookup.sorted[(*n_new)++] = lookup.sorted[i];
 	}
-	cdp_done();
+	return lookup.sorted;
 }
 
 /* Group the identifiers by the messages they share, entity by entity; the strongest leads. */
@@ -232,43 +264,11 @@ suggest_profiles(Identify *in, int64 *minted)
 	}
 }
 
-/* By namespace's name and value: the order in which all lock new identifiers. */
-static int
-compare_identifiers(const void *a, const void *b, void *arg)
-{
-	const Identify *in = arg;
-	const CdpBatchIdentifier *x = &in->batch->identifiers[*(const int *) a];
-	const CdpBatchIdentifier *y = &in->batch->identifiers[*(const int *) b];
-	int c = x->namespace_index == y->namespace_index ? 0
-													 : strcmp(in->namespaces->items[x->namespace_index].name,
-															  in->namespaces->items[y->namespace_index].name);
-
-	if (c == 0)
-		c = memcmp(x->value, y->value, Min(x->value_length, y->value_length));
-	return c != 0 ? c : x->value_length - y->value_length;
-}
-
-/* The identifiers that nobody knows, sorted. */
-static int *
-list_new(Identify *in, int n_new)
-{
-	int *new = palloc(sizeof(int) * (Size) n_new);
-
-	for (int i = 0, n = 0; i < in->batch->n_identifiers; i++)
-	{
-		if (in->batch->identifiers[i].identifier_id == 0)
-			new[n++] = i;
-	}
-	qsort_arg(new, n_new, sizeof(int), compare_identifiers, in);
-	return new;
-}
-
 /* Insert the rows of new identifiers. */
 static void
-insert_new(Identify *in, int n_new)
+insert_new(Identify *in, const int *new, int n_new)
 {
 	static const Oid types[] = {INT8OID, TEXTOID, TEXTOID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID};
-	int *new = list_new(in, n_new);
 	int64 *minted = cdp_mint("identity_identifier_id_seq", n_new, true);
 	CdpColumn *columns[lengthof(types)];
 
@@ -321,19 +321,17 @@ cdp_identity_identify(CdpBatch *batch)
 {
 	MemoryContext old = MemoryContextSwitchTo(batch->context);
 	Identify in = {batch, batch->namespaces, NULL, NULL, 0};
-	int n_new = 0;
+	int n_new;
+	int *new;
 
 	collect(&in);
-	if (batch->n_identifiers > 0)
-		look_up_known(&in);
-	for (int i = 0; i < batch->n_identifiers; i++)
-		n_new += batch->identifiers[i].identifier_id == 0;
+	new = look_up_known(&in, &n_new);
 	if (n_new > 0)
 	{
 		int64 *minted = palloc0(sizeof(int64) * (Size) batch->n_identifiers);
 
 		suggest_profiles(&in, minted);
-		insert_new(&in, n_new); /* an error when someone else is quicker; then the batch begins again */
+		insert_new(&in, new, n_new); /* an error when someone else is quicker; then the batch begins again */
 		insert_profiles(&in, minted);
 	}
 	MemoryContextSwitchTo(old);

@@ -182,7 +182,7 @@ collect_additions(Fold *fold)
 	{
 		const CdpBatchFragment *fragment = &batch->fragments[i];
 
-		if (cdp_is_known(&fragment->known) &&
+		if (cdp_is_known(&fragment->known) && !fragment->is_refolded &&
 			bsearch(&fragment->profile_id, batch->refolded_profiles, batch->n_refolded_profiles, sizeof(int64), cdp_compare_int64) == NULL)
 			fold->additions[n++] = (Addition){fragment->profile_id, fragment->known};
 	}

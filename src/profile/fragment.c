@@ -136,17 +136,6 @@ merge_fragment(void *arg, int i, Datum *values, bool *nulls)
 	return true;
 }
 
-static int
-compare_fragments(const void *a, const void *b)
-{
-	const CdpBatchFragment *p = *(const CdpBatchFragment *const *) a;
-	const CdpBatchFragment *q = *(const CdpBatchFragment *const *) b;
-
-	if (p->anchor_id != q->anchor_id)
-		return p->anchor_id < q->anchor_id ? -1 : 1;
-	return p->identifier_id < q->identifier_id ? -1 : p->identifier_id > q->identifier_id;
-}
-
 void
 cdp_fragments_store(CdpBatch *batch)
 {
@@ -163,7 +152,7 @@ cdp_fragments_store(CdpBatch *batch)
 		if (!batch->fragments[i].is_refolded && cdp_is_known(&batch->fragments[i].known))
 			fragments[n++] = &batch->fragments[i];
 	}
-	qsort(fragments, n, sizeof(CdpBatchFragment *), compare_fragments);
+	qsort(fragments, n, sizeof(CdpBatchFragment *), cdp_batch_compare_fragments);
 	columns[0] = cdp_column(INT8OID, n);
 	columns[1] = cdp_column(INT8OID, n);
 	cdp_known_columns(columns + 2, n);

@@ -100,8 +100,12 @@ void
 cdp_people_load_memberships(CdpWork *work, Datum ids)
 {
 	Datum arguments[] = {ids, work->names};
-	uint64 n = cdp_run(&read_memberships, arguments, NULL);
+	uint64 n;
 
+	work->n_memberships = 0;
+	if (work->n_segments == 0)
+		return;
+	n = cdp_run(&read_memberships, arguments, NULL);
 	work->memberships = palloc_extended(Max(n, 1) * sizeof(CdpPersonMembership), MCXT_ALLOC_HUGE);
 	work->n_memberships = n;
 	for (uint64 i = 0; i < n; i++)
