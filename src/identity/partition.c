@@ -325,15 +325,15 @@ note_move(Partition *p, Moves *m, int node)
 	add_history(m, p->graph.stored_nodes[node].identifier_id, p->graph.stored_nodes[node].is_new ? 0 : from, to, cause);
 }
 
-/* Note that a device became contested, or is no longer. */
+/* Add an id to one of the batch's lists. */
 static void
-note_recontested(CdpBatch *batch, int64 identifier_id)
+note_id(int64 **ids, int *n, int64 id)
 {
-	if (batch->recontested == NULL)
-		batch->recontested = palloc(sizeof(int64) * 16);
-	else if (batch->n_recontested >= 16 && (batch->n_recontested & (batch->n_recontested - 1)) == 0)
-		batch->recontested = repalloc_huge(batch->recontested, sizeof(int64) * (Size) batch->n_recontested * 2);
-	batch->recontested[batch->n_recontested++] = identifier_id;
+	if (*ids == NULL)
+		*ids = palloc(sizeof(int64) * 16);
+	else if (*n >= 16 && (*n & (*n - 1)) == 0)
+		*ids = repalloc_huge(*ids, sizeof(int64) * (Size) *n * 2);
+	(*ids)[(*n)++] = id;
 }
 
 /* Forget the identifiers that are gone. */
@@ -351,6 +351,7 @@ forget(Partition *p, Moves *m)
 		cdp_column_add(columns[0], Int64GetDatum(gone->identifier_id));
 		add_history(m, gone->identifier_id, gone->profile_id, 0, p->batch->cause != NULL ? p->batch->cause : "ruling");
 		cdp_batch_refold(p->batch, gone->profile_id);
+		note_id(&p->batch->bereft, &p->batch->n_bereft, gone->profile_id);
 	}
 	for (int i = 0; i < p->n_minted && p->graph.n_gone > 0; i++)
 	{
@@ -382,7 +383,7 @@ store_identifiers(Partition *p)
 			cdp_column_add(m.changed[2], BoolGetDatum(is_contested));
 		}
 		if (is_contested != stored->is_contested)
-			note_recontested(p->batch, stored->identifier_id);
+			note_id(&p->batch->recontested, &p->batch->n_recontested, stored->identifier_id);
 		if (is_moved || stored->is_new)
 			note_move(p, &m, i);
 	}

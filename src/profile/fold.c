@@ -22,10 +22,10 @@ CDP_QUERY(refold_profiles,
 		  "coalesce(sum(f.event_count), 0)::int8 AS event_count FROM unnest($1) AS t (id) "
 		  "LEFT JOIN cdp.identity i ON i.profile_id = t.id LEFT JOIN cdp.fragment f ON f.anchor_id = i.identifier_id "
 		  "GROUP BY t.id) n JOIN cdp.profile o ON o.profile_id = n.id WHERE p.profile_id = n.id "
-		  "RETURNING p.profile_id, p.merged_into IS NULL AND (o.event_count = 0 OR "
+		  "RETURNING p.profile_id, p.merged_into IS NULL AND (o.event_count = 0 OR p.profile_id = ANY ($2) OR "
 		  "NOT coalesce(cdp.is_same(o.traits, p.traits), o.traits IS NULL AND p.traits IS NULL) OR "
 		  "NOT coalesce(cdp.is_same(o.consents, p.consents), o.consents IS NULL AND p.consents IS NULL))",
-		  "int8[]");
+		  "int8[],int8[]");
 
 /* What the batch adds to a profile. */
 typedef struct Addition
@@ -214,10 +214,12 @@ add(Fold *fold)
 static void
 refold(Fold *fold)
 {
-	Datum arguments[1] = {cdp_int64_array(fold->batch->refolded_profiles, fold->batch->n_refolded_profiles)};
+	CdpBatch *batch = fold->batch;
+	Datum arguments[2] = {cdp_int64_array(batch->refolded_profiles, batch->n_refolded_profiles),
+						  cdp_int64_array(batch->bereft, batch->n_bereft)};
 	uint64 n;
 
-	if (fold->batch->n_refolded_profiles == 0)
+	if (batch->n_refolded_profiles == 0)
 		return;
 	n = cdp_run(&refold_profiles, arguments, NULL);
 	for (uint64 row = 0; row < n; row++)

@@ -84,6 +84,7 @@ CREATE FUNCTION happened() RETURNS jsonb LANGUAGE sql AS $$
 		UNION ALL SELECT 'profiles merged', count(*) FROM (SELECT DISTINCT profile_id FROM place) o JOIN cdp.profile p USING (profile_id) WHERE p.merged_into > 0
 		UNION ALL SELECT 'profiles removed', count(*) FROM (SELECT DISTINCT profile_id FROM place) o JOIN cdp.profile p USING (profile_id) WHERE p.merged_into = 0
 		UNION ALL SELECT 'profiles split', count(*) FROM cdp.changes WHERE kind = 'profile_split' AND change_id > (SELECT last FROM told)
+		UNION ALL SELECT 'profiles changed', count(DISTINCT profile_id) FROM cdp.changes WHERE kind = 'profile_changed' AND change_id > (SELECT last FROM told)
 		UNION ALL SELECT 'entered ' || segment, count(*) FROM (SELECT segment, profile_id FROM cdp.membership EXCEPT SELECT * FROM member) m GROUP BY segment
 		UNION ALL SELECT 'left ' || segment, count(*) FROM (SELECT * FROM member EXCEPT SELECT segment, profile_id FROM cdp.membership) m GROUP BY segment) h
 $$;

@@ -175,6 +175,19 @@ RESET ROLE;
 SELECT cdp.init();
 SELECT count(*) AS traits FROM cdp.trait;
 
+-- a change says what is other; from said to computed and back nothing stays
+SELECT cdp.apply_change('{"trait": {"name": "points", "rule": "sum", "type": "number"}}'), cdp.apply_change('{"trait": {"name": "points", "maximum": 9}}');
+SELECT rule, type, maximum, computed FROM cdp.trait WHERE name = 'points';
+SELECT cdp.apply_change('{"trait": {"name": "points", "computed": "count(Seen)"}}'), cdp.apply_change('{"trait": {"name": "points"}}');
+SELECT rule, type, maximum, computed FROM cdp.trait WHERE name = 'points';
+SELECT cdp.apply_change('{"trait": {"name": "points", "rule": "highest"}}');
+SELECT rule, type, maximum, computed FROM cdp.trait WHERE name = 'points';
+SELECT what, count FROM cdp.simulate('{"lock": ["user_id:nobody yet", "points", 7]}') WHERE count > 0;
+SELECT error_of($$SELECT cdp.apply_change('{"lock": ["user_id:nobody yet", "points"], "reason": "x"}')$$) LIKE '22023%' AS is_refused;
+SELECT cdp.apply_change('{"lock": ["user_id:nobody yet", "points", 7], "reason": "a test"}');
+SELECT traits FROM cdp.profiles WHERE profile_id = cdp.profile_id('user_id:nobody yet');
+SELECT part, differences FROM cdp.verify() WHERE differences <> 0;
+
 \c postgres
 SET client_min_messages = warning;
 DROP DATABASE regress_profile_trait_rules;

@@ -156,6 +156,11 @@ SELECT cdp.lock_trait('user_id:ada', 'spent', 'null', 'test') IS NOT NULL AND cd
 SELECT * FROM buyers ORDER BY profile_id;
 SELECT b.profile_id FROM buyers b CROSS JOIN LATERAL (SELECT cdp.profile(b.profile_id) -> 'traits' AS t) d
 WHERE (b.spent, b.kind, b.people) IS DISTINCT FROM ((t ->> 'spent')::numeric, t #>> '{favourite,x}', (t ->> 'people')::bigint);
+-- of what rules keep, the value that counts
+SELECT cdp.create_trait('tags', 'union'), cdp.create_trait('logins', 'most_frequent'), cdp.create_trait('visits', 'sum');
+SELECT sum(i.events) FROM unnest(ARRAY['{"tags":["c"],"logins":8,"visits":1.5}', '{"logins":8,"visits":2}']::jsonb[]) t, LATERAL (SELECT * FROM cdp.ingest(jsonb_build_object('type', 'identify', 'userId', 'ada', 'timestamp', '2026-01-20T00:00:00Z', 'traits', t)) OFFSET 0) i;
+SELECT cdp.create_profile_view('buyers', '{"tags": "text[]", "logins": "integer", "visits": "numeric"}');
+SELECT * FROM buyers ORDER BY profile_id;
 SELECT cdp.trait(NULL::cdp.traits, NULL::cdp.traits, '{a}', NULL::text) AS of_nothing, cdp.trait(NULL, cdp.traits('{"a": 1}', '2026-01-01Z'), '{a}', NULL::integer) AS computed;
 
 \c postgres

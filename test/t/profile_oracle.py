@@ -191,7 +191,8 @@ CREATE FUNCTION oracle_difference() RETURNS TABLE (what text) LANGUAGE sql AS $$
     CROSS JOIN cdp.profile r
     LEFT JOIN (SELECT DISTINCT ON (profile_id) profile_id, data FROM cdp.change WHERE kind = 'profile_changed' ORDER BY profile_id, change_id DESC) h ON h.profile_id = p.profile_id
     WHERE r.profile_id = p.profile_id AND (p.traits IS DISTINCT FROM c.document -> 'traits' OR p.event_count::text IS DISTINCT FROM c.document ->> 'event_count'
-        OR h.data -> 'traits' IS DISTINCT FROM p.traits OR h.data -> 'consents' IS DISTINCT FROM c.document -> 'consents'
+        OR h.data -> 'traits' IS DISTINCT FROM p.traits OR h.data -> 'identifiers' IS DISTINCT FROM c.document -> 'identifiers'
+        OR h.data -> 'consents' IS DISTINCT FROM c.document -> 'consents'
         OR coalesce(cdp.to_jsonb(r.consents), '{}') IS DISTINCT FROM c.document -> 'consents')
     UNION ALL -- and so does a view with columns
     SELECT format('of %s the profile says %s, the view %s', profile_id, p.traits, v) FROM cdp.profiles p FULL JOIN oracle_people v USING (profile_id)
