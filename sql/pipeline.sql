@@ -67,7 +67,9 @@ BEGIN
 	WHEN action = 'drop_namespace' AND jsonb_typeof(value) = 'string' THEN
 		PERFORM cdp.drop_namespace(value #>> '{}');
 	WHEN action = 'trait' AND value ->> 'name' IS NOT NULL THEN
-		SELECT r.* INTO n FROM jsonb_populate_record((SELECT o FROM cdp.trait o WHERE o.name = value ->> 'name'), value) r;
+		-- but where a trait that was said is to be computed, or the other way round
+		SELECT r.* INTO n FROM jsonb_populate_record((SELECT o FROM cdp.trait o WHERE o.name = value ->> 'name'
+			AND ((o.computed IS NULL) = (value ->> 'computed' IS NULL) OR value - 'name' = '{}')), value) r;
 		PERFORM cdp.create_trait(n.name, coalesce(nullif(n.rule, 'computed'), 'latest'), n.cleanse, n.null_if, n.type, n.minimum, n.maximum, n.valid_pattern,
 			n.computed);
 	WHEN action = 'drop_trait' AND jsonb_typeof(value) = 'string' THEN
@@ -84,15 +86,17 @@ BEGIN
 		PERFORM cdp.retract((value #>> '{}')::cdp.identifier, reason);
 	WHEN action = 'retract' AND value ->> 'message_id' IS NOT NULL THEN
 		PERFORM cdp.retract(value ->> 'message_id', reason, value ->> 'source');
+	WHEN action = 'lock' AND jsonb_typeof(value) = 'array' AND jsonb_array_length(value) = 3 THEN
+		PERFORM cdp.lock_trait((value ->> 0)::cdp.identifier, value ->> 1, value -> 2, reason);
 	WHEN action = 'undo' AND jsonb_typeof(value) = 'number' THEN
 		PERFORM cdp.undo((value #>> '{}')::bigint);
 	ELSE
 		RAISE EXCEPTION 'that is no change' USING ERRCODE = 'invalid_parameter_value',
-			HINT = 'A change is an object with one of: namespace {name, ..}, drop_namespace "name", trait {name, ..}, drop_trait "name", block_value or unblock_value {value, namespace, is_pattern}, pin or deny ["a", "b"], retract ["a", "b"] or "identifier" or {message_id, source}, undo ruling_id; and perhaps reason.';
+			HINT = 'A change is an object with one of: namespace {name, ..}, drop_namespace "name", trait {name, ..}, drop_trait "name", block_value or unblock_value {value, namespace, is_pattern}, pin or deny ["a", "b"], retract ["a", "b"] or "identifier" or {message_id, source}, lock ["identifier", "trait", value], undo ruling_id; and perhaps reason.';
 	END CASE;
 END
 $$;
-COMMENT ON FUNCTION cdp.apply_change(jsonb, text) IS 'Make one change of those that cdp.simulate() takes: {"namespace": {"name": "email", "max_per_profile": 1}} (what is not said stays), {"drop_namespace": "crm_id"}, {"trait": {"name": "plan", "rule": "preferred"}}, {"drop_trait": "plan"}, {"block_value": {"value": .., "namespace": .., "is_pattern": ..}}, {"unblock_value": ..}, {"pin": ["a", "b"]}, {"deny": ["a", "b"]}, {"retract": ["a", "b"] | "identifier" | {"message_id": .., "source": ..}}, {"undo": ruling_id}. A ruling''s reason: in the change, else the argument. Errors as of the functions of those names, and 22023';
+COMMENT ON FUNCTION cdp.apply_change(jsonb, text) IS 'Make one change of those that cdp.simulate() takes: {"namespace": {"name": "email", "max_per_profile": 1}} (what is not said stays), {"drop_namespace": "crm_id"}, {"trait": {"name": "plan", "rule": "preferred"}}, {"drop_trait": "plan"}, {"block_value": {"value": .., "namespace": .., "is_pattern": ..}}, {"unblock_value": ..}, {"pin": ["a", "b"]}, {"deny": ["a", "b"]}, {"retract": ["a", "b"] | "identifier" | {"message_id": .., "source": ..}}, {"lock": ["identifier", "trait", value]}, {"undo": ruling_id}. A ruling''s reason: in the change, else the argument. Errors as of the functions of those names, and 22023';
 
 CREATE FUNCTION cdp.simulate(changes jsonb) RETURNS TABLE (what text, count bigint, detail jsonb)
 LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
@@ -101,6 +105,7 @@ SET client_min_messages = warning
 AS $$
 DECLARE
 	started timestamptz;
+	last_change bigint;
 	outcome jsonb;
 BEGIN
 	PERFORM cdp.require_init();
@@ -109,11 +114,12 @@ BEGIN
 		LOCK TABLE cdp.ruling IN SHARE ROW EXCLUSIVE MODE;
 		PERFORM cdp.hold_rules();
 		started := clock_timestamp();
+		last_change := nextval('cdp.change_id_seq');
 		DROP TABLE IF EXISTS pg_temp.cdp_membership_before;
 		CREATE TEMPORARY TABLE cdp_membership_before AS SELECT m.profile_id, m.segment FROM cdp.membership m;
 		PERFORM cdp.apply_change(c, 'simulated')
 		FROM jsonb_array_elements(CASE jsonb_typeof(changes) WHEN 'array' THEN changes ELSE jsonb_build_array(changes) END) c;
-		SELECT jsonb_agg(d) INTO outcome FROM cdp.difference_since(started) d;
+		SELECT jsonb_agg(d) INTO outcome FROM cdp.difference_since(started, last_change) d;
 		RAISE EXCEPTION USING ERRCODE = 'CDPSI', MESSAGE = 'simulated';
 	EXCEPTION WHEN SQLSTATE 'CDPSI' THEN
 		NULL; -- everything is taken back, the locks too, but not the variable
@@ -128,9 +134,9 @@ BEGIN
 	FROM jsonb_to_recordset(outcome) AS o (what text, count bigint, detail jsonb);
 END
 $$;
-COMMENT ON FUNCTION cdp.simulate(jsonb) IS 'What changes of rules and rulings (one or an array, see cdp.apply_change()) would do to the data as they are: how many identifiers would move, be new or gone, how many profiles would merge, split or be removed, entries into and exits from each segment, and the ten profiles most affected with the identifiers they would gain and lose. Nothing is changed. Ingestion waits meanwhile. Errors as of the changes';
+COMMENT ON FUNCTION cdp.simulate(jsonb) IS 'What changes of rules and rulings (one or an array, see cdp.apply_change()) would do to the data as they are: how many identifiers would move, be new or gone, how many profiles would merge, split, be removed or say something else, entries into and exits from each segment, and the ten profiles most affected with the identifiers they would gain and lose. Nothing is changed. Ingestion waits meanwhile. Errors as of the changes';
 
-CREATE FUNCTION cdp.difference_since(started timestamptz) RETURNS TABLE (what text, count bigint, detail jsonb)
+CREATE FUNCTION cdp.difference_since(started timestamptz, last_change bigint) RETURNS TABLE (what text, count bigint, detail jsonb)
 LANGUAGE plpgsql STABLE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -162,6 +168,9 @@ BEGIN
 	UNION ALL SELECT 'profiles split', count(DISTINCT (m.was, m.now)) FILTER (WHERE m.merged_into IS NULL AND m.was IS NOT NULL AND m.now IS NOT NULL), NULL FROM moved m
 	UNION ALL SELECT 'profiles removed', count(DISTINCT m.was) FILTER (WHERE m.merged_into = 0), NULL FROM moved m
 	UNION ALL
+	SELECT 'profiles changed', count(DISTINCT c.profile_id), NULL FROM cdp.change c
+	WHERE c.kind = 'profile_changed' AND c.change_id > last_change AND c.at >= cdp.clock_now()
+	UNION ALL
 	SELECT CASE WHEN b.profile_id IS NULL THEN 'segment entered' ELSE 'segment left' END, count(*), jsonb_build_object('segment', segment)
 	FROM pg_temp.cdp_membership_before b FULL JOIN cdp.membership m USING (profile_id, segment)
 	WHERE b.profile_id IS NULL OR m.profile_id IS NULL GROUP BY b.profile_id IS NULL, segment
@@ -169,7 +178,7 @@ BEGIN
 	SELECT 'profile', a.n, jsonb_strip_nulls(jsonb_build_object('profile_id', a.profile_id, 'gains', a.gains, 'loses', a.loses, 'gone', a.gone)) FROM affected a;
 END
 $$;
-COMMENT ON FUNCTION cdp.difference_since(timestamptz) IS 'What became of people since an instant, in this transaction, as cdp.simulate() returns it, but for those that are gone: gone has their numbers';
+COMMENT ON FUNCTION cdp.difference_since(timestamptz, bigint) IS 'What became of people since an instant and a change in cdp.change, in this transaction, as cdp.simulate() returns it, but for those that are gone: gone has their numbers';
 
 -- retention: messages leave the log, and leave what follows from them
 
@@ -478,6 +487,15 @@ BEGIN
 	FULL JOIN cdp.derived_timeline_part d USING (anchor_id, identifier_id, month);
 	RETURN NEXT;
 
+	IF EXISTS (SELECT FROM cdp.lookup_row) THEN
+		part := 'lookups';
+		SELECT count(*), count(*) FILTER (WHERE NOT coalesce(cdp.is_same(r.traits, d.traits), r.traits IS NULL AND d.traits IS NULL AND l.rank IS NOT NULL))
+		INTO checked, differences
+		FROM cdp.lookup_row r LEFT JOIN cdp.lookup l USING (lookup_id)
+		CROSS JOIN LATERAL (SELECT cdp.declared_traits(r.object, r.observed_at, l.rank) AS traits OFFSET 0) d;
+		RETURN NEXT;
+	END IF;
+
 	part := 'profiles';
 	SELECT count(*), count(*) FILTER (WHERE (p.event_count, p.first_seen_at, p.last_seen_at)
 			IS DISTINCT FROM (coalesce(d.n, 0), d.f, d.l)
@@ -491,7 +509,7 @@ BEGIN
 	RETURN NEXT;
 END
 $$;
-COMMENT ON FUNCTION cdp.verify_profile() IS 'Part of cdp.verify(): fragments (traits, consents, counts), timelines, profiles';
+COMMENT ON FUNCTION cdp.verify_profile() IS 'Part of cdp.verify(): fragments (traits, consents, counts), timelines, what lookups have if there are any, profiles';
 
 CREATE FUNCTION cdp.verify_segment() RETURNS TABLE (part text, checked bigint, differences bigint)
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -538,7 +556,7 @@ BEGIN
 	END IF;
 END
 $$;
-COMMENT ON FUNCTION cdp.verify(text) IS 'Derive everything again from the log, and the remainder of what left it, and compare with what is stored: of identity identifiers, anchors, links and their judgements, people, profile ids and redirects; of profile fragments (traits, consents, counts), timelines, profiles; of segment computed traits and memberships; or (null) all. Returns of each how much was checked and how much differs: 0 unless something is broken (computed traits and memberships also differ while due timers wait for cdp.process()). Reads everything; run it when nobody writes. Error 22023';
+COMMENT ON FUNCTION cdp.verify(text) IS 'Derive everything again from the log, and the remainder of what left it, and compare with what is stored: of identity identifiers, anchors, links and their judgements, people, profile ids and redirects; of profile fragments (traits, consents, counts), timelines, what lookups have if there are any, profiles; of segment computed traits and memberships; or (null) all. Returns of each how much was checked and how much differs: 0 unless something is broken (computed traits and memberships also differ while due timers wait for cdp.process()). Reads everything; run it when nobody writes. Error 22023';
 
 CREATE FUNCTION cdp.init_pipeline() RETURNS void
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -572,7 +590,7 @@ BEGIN
 		UNION ALL
 		SELECT 'frozen', count(DISTINCT component_id)::text, 'components too large to be resolved, see cdp.frozen_components' FROM cdp.profile WHERE is_frozen
 		UNION ALL
-		SELECT 'timers due', count(*)::text, 'profiles whose segments wait for cdp.process()' FROM cdp.due WHERE due_at <= cdp.clock_now()
+		SELECT 'timers due', count(*)::text, 'profiles whose segments or computed traits wait for cdp.process()' FROM cdp.due WHERE due_at <= cdp.clock_now()
 		UNION ALL
 		SELECT 'running', substring(a.query FROM '^/\* cdp: (.*?) \*/'), format('pid: %s, for: %s', a.pid, clock_timestamp() - a.query_start)
 		FROM pg_stat_activity a WHERE a.datname = current_database() AND a.state = 'active' AND a.query LIKE '/* cdp: %'
@@ -580,6 +598,10 @@ BEGIN
 		SELECT 'table source ' || t.name, CASE WHEN t.error IS NOT NULL THEN 'failed' WHEN t.read_at IS NULL THEN 'not read yet' ELSE 'ok' END,
 			coalesce(t.error, format('%s rows read, last at %s', t.rows_read, t.read_at))
 		FROM cdp.table_source t
+		UNION ALL
+		SELECT 'lookup ' || l.name, CASE WHEN to_regclass(l.relation) IS NULL THEN 'relation is gone' ELSE 'ok' END,
+			format('%s rows, as they were at %s', (SELECT count(*) FROM cdp.lookup_row r WHERE r.lookup_id = l.lookup_id), l.refreshed_at)
+		FROM cdp.lookup l
 		UNION ALL
 		SELECT 'profiles', count(*)::text, 'live profiles' FROM cdp.profile WHERE merged_into IS NULL
 		UNION ALL

@@ -236,7 +236,7 @@ LANGUAGE sql STABLE STRICT PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
 	SELECT coalesce(cdp.merge(enrich.traits, (
-		SELECT cdp.merge_traits(r.traits) FROM cdp.lookup l JOIN cdp.lookup_row r ON r.lookup_id = l.lookup_id AND r.key = cdp.to_jsonb(enrich.traits) ->> l.key_trait
+		SELECT cdp.merge_traits(r.traits) FROM cdp.lookup l JOIN cdp.lookup_row r ON r.lookup_id = l.lookup_id AND r.key = cdp.trait(enrich.traits, ARRAY[l.key_trait], NULL::text)
 	)), enrich.traits)
 $$;
 COMMENT ON FUNCTION cdp.enrich(cdp.traits) IS 'A profile''s traits, as its fragments have them, with those that the lookups have for them; whoever derives profiles does it with this';
@@ -252,7 +252,7 @@ BEGIN
 	FOR chunk IN
 		SELECT array_agg(p.identifier_id) FROM (
 			SELECT o.identifier_id, row_number() OVER (ORDER BY o.component_id) / 10000 AS chunk FROM cdp.profile o
-			JOIN unnest(keys) k ON k = cdp.to_jsonb(o.traits) ->> trait WHERE o.merged_into IS NULL
+			JOIN unnest(keys) k ON k = cdp.trait(o.traits, ARRAY[trait], NULL::text) WHERE o.merged_into IS NULL
 		) p GROUP BY p.chunk
 	LOOP
 		PERFORM cdp.reconsider(chunk, 'rule', '{}');
@@ -288,11 +288,14 @@ BEGIN
 	SELECT string_agg(format('(%L, to_jsonb(r.%I))', c.key, c.value), ', ') INTO members FROM jsonb_each_text(held.columns) c;
 	DROP TABLE IF EXISTS pg_temp.cdp_lookup_change;
 	EXECUTE format('CREATE TEMPORARY TABLE cdp_lookup_change ON COMMIT DROP AS '
-		'SELECT key, n.traits, n.n_rows FROM (SELECT s.key, count(*) AS n_rows, cdp.merge_traits(cdp.traits(s.object, coalesce(s.at, ''0001-01-01Z''), %s)) AS traits '
-			'FROM (SELECT r.%I::text AS key, %s AS at, coalesce((SELECT jsonb_object_agg(m.k, m.v) FROM (VALUES %s) m (k, v) WHERE m.v IS NOT NULL), ''{}'') AS object FROM %s r) s '
-			'WHERE s.key IS NOT NULL GROUP BY s.key) n '
-		'FULL JOIN (SELECT o.key, o.traits FROM cdp.lookup_row o WHERE o.lookup_id = %s) o USING (key) '
-		'WHERE cdp.is_same(n.traits, o.traits) IS NOT TRUE OR n.n_rows > 1',
+		'SELECT key, n.object, n.observed_at, n.n_rows FROM (SELECT s.*, count(*) OVER (PARTITION BY s.key) AS n_rows, '
+				'cdp.declared_traits(s.object, s.observed_at, %s) AS traits '
+			'FROM (SELECT r.%I::text AS key, coalesce(%s, ''0001-01-01Z'') AS observed_at, '
+				'coalesce((SELECT jsonb_object_agg(m.k, m.v) FROM (VALUES %s) m (k, v) WHERE m.v IS NOT NULL), ''{}'') AS object FROM %s r) s '
+			'WHERE s.key IS NOT NULL) n '
+		'FULL JOIN (SELECT * FROM cdp.lookup_row o WHERE o.lookup_id = %s) o USING (key) '
+		'WHERE NOT coalesce(cdp.is_same(n.traits, o.traits), n.traits IS NULL AND o.traits IS NULL) '
+			'OR (n.object::text, n.observed_at) IS DISTINCT FROM (o.object::text, o.observed_at) OR n.n_rows > 1',
 		held.rank, held.key_column, coalesce('r.' || quote_ident(held.observed_column) || '::timestamptz', 'NULL::timestamptz'), members, held.relation, held.lookup_id);
 	IF EXISTS (SELECT FROM pg_temp.cdp_lookup_change c WHERE c.n_rows > 1) THEN
 		RAISE EXCEPTION 'column "%" of % has values that several rows have', held.key_column, held.relation
@@ -302,8 +305,10 @@ BEGIN
 	IF changed IS NOT NULL THEN
 		PERFORM cdp.hold_rules();
 		DELETE FROM cdp.lookup_row r USING pg_temp.cdp_lookup_change c WHERE r.lookup_id = held.lookup_id AND r.key = c.key;
-		INSERT INTO cdp.lookup_row (lookup_id, key, traits)
-		SELECT held.lookup_id, c.key, c.traits FROM pg_temp.cdp_lookup_change c WHERE c.traits IS NOT NULL;
+		-- by the rules as they are now
+		INSERT INTO cdp.lookup_row (lookup_id, key, object, observed_at, traits)
+		SELECT held.lookup_id, c.key, c.object, c.observed_at, cdp.declared_traits(c.object, c.observed_at, held.rank)
+		FROM pg_temp.cdp_lookup_change c WHERE c.object IS NOT NULL;
 	END IF;
 	UPDATE cdp.lookup l SET refreshed_at = cdp.clock_now() WHERE l.lookup_id = held.lookup_id;
 	DROP TABLE pg_temp.cdp_lookup_change;
@@ -350,6 +355,10 @@ BEGIN
 		RAISE EXCEPTION 'lookups "%" and "%" would make a chain', name, other USING ERRCODE = 'invalid_parameter_value',
 			HINT = 'The trait by which one finds its row cannot come from another, nor from itself; join the tables in a view.';
 	END IF;
+	IF EXISTS (SELECT FROM cdp.trait t WHERE t.name = key_trait AND t.computed IS NOT NULL) THEN
+		RAISE EXCEPTION 'trait "%" is computed and finds no row', key_trait USING ERRCODE = 'invalid_parameter_value',
+			HINT = 'Look up by a trait that is said.';
+	END IF;
 	IF EXISTS (SELECT FROM cdp.lookup l WHERE l.name = create_lookup.name AND l.key_trait <> create_lookup.key_trait) THEN
 		PERFORM cdp.drop_lookup(name);
 	END IF;
@@ -389,10 +398,9 @@ CREATE FUNCTION cdp.lookup_candidates(profile_id bigint, trait text) RETURNS TAB
 LANGUAGE sql STABLE STRICT PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
-	SELECT e.entry -> 'value', (e.entry ->> 'at')::timestamptz, l.name, (e.entry ->> 'rank')::integer
-	FROM cdp.profile p CROSS JOIN cdp.lookup l JOIN cdp.lookup_row r ON r.lookup_id = l.lookup_id AND r.key = cdp.to_jsonb(p.traits) ->> l.key_trait
-	CROSS JOIN LATERAL (SELECT r.traits::text::jsonb -> lookup_candidates.trait AS entry) e
-	WHERE p.profile_id = lookup_candidates.profile_id AND e.entry IS NOT NULL
+	SELECT r.object -> lookup_candidates.trait, r.observed_at, l.name, l.rank
+	FROM cdp.profile p CROSS JOIN cdp.lookup l JOIN cdp.lookup_row r ON r.lookup_id = l.lookup_id AND r.key = cdp.trait(p.traits, ARRAY[l.key_trait], NULL::text)
+	WHERE p.profile_id = lookup_candidates.profile_id AND r.object ? lookup_candidates.trait
 $$;
 COMMENT ON FUNCTION cdp.lookup_candidates(bigint, text) IS 'What lookups have for a trait of a profile; part of cdp.explain_trait()';
 
@@ -431,7 +439,8 @@ BEGIN
 		WHERE i.profile_id = profile AND m.word IS NOT NULL
 		UNION ALL
 		SELECT NULL, l.value, l.occurred_at, l.source, l.rank, NULL,
-			cdp.trait_verdict(cdp.traits(jsonb_build_object(trait, l.value), l.occurred_at, l.rank), result, trait)
+			coalesce(cdp.trait_objection(trait, l.value), cdp.trait_verdict(
+				cdp.declared_traits(jsonb_build_object(trait, l.value), l.occurred_at, l.rank), result, trait))
 		FROM cdp.lookup_candidates(profile, trait) l
 		UNION ALL
 		SELECT NULL, cdp.to_jsonb(p.computed) -> trait, NULL, format('computed: %s', t.computed), NULL, NULL, cdp.trait_verdict(p.computed, result, trait)
@@ -465,6 +474,7 @@ SET plan_cache_mode = force_custom_plan SET enable_seqscan = on SET enable_hashj
 AS $$
 DECLARE
 	touched bigint[];
+	looked_up record;
 BEGIN
 	PERFORM cdp.show_progress(format('looking for what says trait %s', quote_literal(trait)));
 	WITH strongest AS (
@@ -488,12 +498,25 @@ BEGIN
 	)
 	SELECT nullif(coalesce(touched, '{}') || array_agg(i.identifier_id), '{}') INTO touched
 	FROM said s JOIN cdp.identity i USING (identifier_id);
+	WITH made AS (
+		UPDATE cdp.lookup_row r SET traits = x.traits
+		FROM (
+			SELECT o.lookup_id, o.key, l.key_trait, cdp.declared_traits(o.object, o.observed_at, l.rank) AS traits
+			FROM cdp.lookup l JOIN cdp.lookup_row o USING (lookup_id) WHERE l.columns ? trait AND o.object ? trait
+		) x
+		WHERE r.lookup_id = x.lookup_id AND r.key = x.key AND NOT coalesce(cdp.is_same(r.traits, x.traits), r.traits IS NULL AND x.traits IS NULL)
+		RETURNING x.key_trait, x.key
+	)
+	SELECT array_agg(m.key_trait) AS key_traits, array_agg(m.key) AS keys INTO looked_up FROM made m;
 	IF touched IS NOT NULL THEN
 		PERFORM cdp.gather_again(touched, 'rule');
 	END IF;
+	PERFORM cdp.fold_by_trait(f.key_trait, f.keys) FROM (
+		SELECT k.key_trait, array_agg(DISTINCT k.key) AS keys FROM unnest(looked_up.key_traits, looked_up.keys) k (key_trait, key) GROUP BY k.key_trait
+	) f;
 END
 $$;
-COMMENT ON FUNCTION cdp.reapply_trait(text) IS 'Bring up to date what a change of a trait''s rule touches: of whom a message says it. The caller holds the rules alone';
+COMMENT ON FUNCTION cdp.reapply_trait(text) IS 'Bring up to date what a change of a trait''s rule touches: of whom a message says it, or a lookup has it. The caller holds the rules alone';
 
 CREATE FUNCTION cdp.create_trait(
 	name text, rule text DEFAULT 'latest', cleanse text[] DEFAULT '{}', null_if text[] DEFAULT '{}', type text DEFAULT NULL,
@@ -518,6 +541,10 @@ BEGIN
 			('latest', '{}'::text[], '{}'::text[], NULL::text, NULL::numeric, NULL::numeric, NULL::text) THEN
 			RAISE EXCEPTION 'trait "%" is computed and takes no rule for what is said', name USING ERRCODE = 'invalid_parameter_value',
 				HINT = 'Give only the name and what is computed.';
+		END IF;
+		IF EXISTS (SELECT FROM cdp.lookup l WHERE l.key_trait = create_trait.name) THEN
+			RAISE EXCEPTION 'trait "%" finds the rows of a lookup and cannot be computed', name USING ERRCODE = 'invalid_parameter_value',
+				HINT = 'Choose another name, or drop the lookup: see the table cdp.lookup.';
 		END IF;
 		computed := cdp.declare_computation(computed);
 	END IF;
@@ -645,6 +672,10 @@ CREATE FUNCTION cdp.trait(traits cdp.traits, path text[], type anyelement) RETUR
 AS 'MODULE_PATHNAME', 'cdp_trait' LANGUAGE C IMMUTABLE PARALLEL SAFE;
 COMMENT ON FUNCTION cdp.trait(cdp.traits, text[], anyelement) IS 'A trait, or what stands at a path of names in it, as a value of the type of the third argument, which is not looked at; null when there is none or it does not fit the type. Types: text, text[], numeric, bigint, integer, double precision, boolean, date, timestamp with time zone, jsonb; error 0A000 for others';
 
+CREATE FUNCTION cdp.trait(traits cdp.traits, computed cdp.traits, path text[], type anyelement) RETURNS anyelement
+AS 'MODULE_PATHNAME', 'cdp_trait_or_computed' LANGUAGE C IMMUTABLE PARALLEL SAFE;
+COMMENT ON FUNCTION cdp.trait(cdp.traits, cdp.traits, text[], anyelement) IS 'The same of what both maps merge to, where a trait that is computed is only in the second, unless a steward locked it. Error 0A000';
+
 CREATE FUNCTION cdp.profile_view_column(name text, definition json, entity text, OUT expression text, OUT description text) RETURNS record
 LANGUAGE plpgsql STABLE STRICT PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
@@ -680,7 +711,7 @@ BEGIN
 				RAISE EXCEPTION 'column "%" cannot be of that type', name USING ERRCODE = 'undefined_object',
 					HINT = 'Use text, text[], numeric, bigint, integer, double precision, boolean, date, timestamptz or jsonb.';
 			END IF;
-			expression := format('cdp.trait(p.traits, %L::text[], NULL::%s)', path, type);
+			expression := format('cdp.trait(p.traits, p.computed, %L::text[], NULL::%s)', path, type);
 			description := format('Trait %s; null where it is not set%s', array_to_string(path, '.'), ' or no ' || nullif(type, 'jsonb'));
 		WHEN 'identifier' THEN
 			IF NOT EXISTS (SELECT FROM cdp.namespace n WHERE n.name = subject AND n.entity = profile_view_column.entity) THEN
@@ -1109,10 +1140,14 @@ BEGIN
 	CREATE TABLE IF NOT EXISTS cdp.lookup_row (
 		lookup_id integer NOT NULL,
 		key text COLLATE "C" NOT NULL,
-		traits cdp.traits NOT NULL,
+		object jsonb NOT NULL,
+		observed_at timestamptz NOT NULL,
+		traits cdp.traits,
 		CONSTRAINT lookup_row_pkey PRIMARY KEY (lookup_id, key)
 	);
 	COMMENT ON TABLE cdp.lookup_row IS 'The copies of lookups'' relations, made by cdp.refresh_lookup(); a profile is the fold of its fragments and of the rows found by its traits';
+	COMMENT ON COLUMN cdp.lookup_row.object IS 'Trait -> value, as it stands in the relation';
+	COMMENT ON COLUMN cdp.lookup_row.traits IS 'What is made of it by the rules in cdp.trait; null: nothing';
 
 	CREATE OR REPLACE VIEW cdp.statement AS
 		SELECT coalesce(h.identifier_id, e.identifier_id) AS anchor_id, e.identifier_id, true AS is_own, e.occurred_at, e.message_id, e.source_id,

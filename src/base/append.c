@@ -28,6 +28,7 @@ CDP_QUERY(make_partitions, "SELECT cdp.make_partitions($1, $2, $2)", "text,times
 
 #define MAX_BUFFERED_ROWS 1000
 #define MAX_BUFFERED_BYTES 65536
+#define MIN_BULK_ROWS 100 /* for which memory of their own pays */
 
 /* Rows on their way into a table, or a partition of it. */
 typedef struct RowBuffer
@@ -51,6 +52,7 @@ typedef struct Appender
 	TupleTableSlot *row;
 	int attributes[CDP_MAX_ARGUMENTS]; /* of the columns given: which attributes they are, from 0 */
 	int n_columns;
+	int n_rows; /* that come */
 	int *defaulted; /* attributes of which defaults are computed */
 	ExprState **defaults;
 	int n_defaulted;
@@ -135,7 +137,8 @@ prepare_attributes(Appender *a, const char *names)
 	a->defaults = palloc(sizeof(ExprState *) * descriptor->natts);
 	for (int i = 0; i < descriptor->natts; i++)
 	{
-		Expr *expression = is_given[i] || TupleDescAttr(descriptor, i)->attisdropped
+		Form_pg_attribute attribute = TupleDescAttr(descriptor, i);
+		Expr *expression = is_given[i] || attribute->attisdropped || attribute->attgenerated != '\0'
 							   ? NULL
 							   : (Expr *) build_column_default(a->table, i + 1);
 
@@ -259,8 +262,9 @@ buffer_of(Appender *a, ResultRelInfo *target)
 	}
 	buffer = palloc0(sizeof(RowBuffer));
 	buffer->target = target;
-	buffer->state = GetBulkInsertState();
-	buffer->slots = palloc(sizeof(TupleTableSlot *) * MAX_BUFFERED_ROWS);
+	if (a->n_rows >= MIN_BULK_ROWS)
+		buffer->state = GetBulkInsertState();
+	buffer->slots = palloc(sizeof(TupleTableSlot *) * Min(a->n_rows, MAX_BUFFERED_ROWS));
 	if (target != a->root)
 #if PG_VERSION_NUM >= 160000
 		buffer->map = build_attrmap_by_name_if_req(RelationGetDescr(a->table), RelationGetDescr(target->ri_RelationDesc), false);
@@ -317,7 +321,8 @@ end(Appender *a)
 			flush(a, buffer);
 		for (int i = 0; i < buffer->n_slots; i++)
 			ExecDropSingleTupleTableSlot(buffer->slots[i]);
-		FreeBulkInsertState(buffer->state);
+		if (buffer->state != NULL)
+			FreeBulkInsertState(buffer->state);
 	}
 	if (a->routing != NULL)
 		ExecCleanupTupleRouting(a->routing_state, a->routing);
@@ -332,7 +337,7 @@ end(Appender *a)
 static bool
 store(const CdpAppend *append, Relation table, CdpColumn *const *columns)
 {
-	Appender a = {table};
+	Appender a = {.table = table, .n_rows = columns[0]->n};
 	bool is_possible;
 
 	begin(&a, append);

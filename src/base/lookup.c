@@ -4,25 +4,31 @@
  */
 #include "postgres.h"
 
+#include "access/genam.h"
+#include "access/heapam.h"
+#include "access/htup_details.h"
 #include "access/table.h"
-#include "access/tableam.h"
+#include "access/xact.h"
 #include "base/base.h"
+#include "base/btree.h"
 #include "base/lookup.h"
+#include "base/page.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_am.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_collation.h"
-#include "catalog/pg_type.h"
 #include "miscadmin.h"
+#include "pgstat.h"
 #include "storage/bufmgr.h"
+#include "storage/lmgr.h"
 #include "utils/acl.h"
-#include "utils/fmgroids.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
 
 /*
  * OIDs are looked up once and again after anything happened to one of the relations.  The number of the
- * generation rises with each such event; the callback does nothing else.
+ * generation rises with each such event; the callbacks do nothing else.
  */
 static uint64 generation = 1;
 static Oid known[32];
@@ -43,6 +49,13 @@ forget(Datum arg, Oid relation)
 	}
 }
 
+/* Who may read what may have changed with the roles. */
+static void
+forget_readers(Datum arg, int cache, uint32 hash)
+{
+	forget((Datum) 0, InvalidOid);
+}
+
 /* Find the numbers of the columns that are read. */
 static void
 find_columns(CdpLookupKind *kind)
@@ -51,10 +64,12 @@ find_columns(CdpLookupKind *kind)
 	char *state = NULL;
 	int n = 0;
 
+	kind->last = 0;
 	for (char *name = strtok_r(names, ", ", &state); name != NULL; name = strtok_r(NULL, ", ", &state))
 	{
 		Assert(n < CDP_MAX_LOOKUP_COLUMNS);
 		kind->attributes[n] = get_attnum(kind->table_oid, name);
+		kind->last = Max(kind->last, kind->attributes[n]);
 		if (kind->attributes[n++] == InvalidAttrNumber)
 			ereport(ERROR, (errcode(ERRCODE_UNDEFINED_COLUMN), errmsg("column \"%s\" of cdp.%s does not exist", name, kind->table),
 							errhint("Run SELECT cdp.init() again.")));
@@ -62,7 +77,7 @@ find_columns(CdpLookupKind *kind)
 	pfree(names);
 }
 
-/* Find the kind's table, index and columns. */
+/* Find the kind's table and index. */
 static void
 find_relations(CdpLookupKind *kind)
 {
@@ -72,6 +87,8 @@ find_relations(CdpLookupKind *kind)
 	if (!is_registered)
 	{
 		CacheRegisterRelcacheCallback(forget, (Datum) 0);
+		CacheRegisterSyscacheCallback(AUTHOID, forget_readers, (Datum) 0);
+		CacheRegisterSyscacheCallback(AUTHMEMROLEMEM, forget_readers, (Datum) 0);
 		is_registered = true;
 	}
 	if (n_known + 2 > (int) lengthof(known))
@@ -81,100 +98,175 @@ find_relations(CdpLookupKind *kind)
 	kind->index_oid = cdp_relation_oid(kind->index);
 	known[n_known++] = kind->table_oid;
 	known[n_known++] = kind->index_oid;
-	find_columns(kind);
+	kind->is_examined = false;
+	kind->reader = InvalidOid;
 	kind->generation = found;
 }
 
-/* Open the kind's table, which may be another than last time. */
-static Relation
-open_table(CdpLookupKind *kind)
+/* Lock the kind's index, first its table if that is read too; they may be others than last time. */
+static void
+lock_relations(CdpLookupKind *kind, bool with_table)
 {
-	for (;;)
+	do
 	{
-		Relation table;
-
 		if (kind->generation != generation)
 			find_relations(kind);
-		table = try_table_open(kind->table_oid, AccessShareLock);
-		if (table != NULL && kind->generation == generation)
-			return table;
-		if (table != NULL) /* it changed while we waited for the lock */
-			table_close(table, NoLock);
-		kind->generation = 0;
-	}
+		if (with_table)
+			LockRelationOid(kind->table_oid, AccessShareLock);
+		LockRelationOid(kind->index_oid, AccessShareLock);
+	} while (kind->generation != generation); /* something happened to them while we waited */
+}
+
+/* See how the table can be read. */
+static void
+examine(CdpLookupKind *kind, Relation table, Relation index)
+{
+	kind->is_plain = table->rd_rel->relkind == RELKIND_RELATION && table->rd_tableam == GetHeapamTableAmRoutine() &&
+					 !table->rd_rel->relrowsecurity && cdp_btree_fits(table, index, kind->n_keys, kind->is_text);
+	find_columns(kind);
+	kind->is_examined = true;
 }
 
 /* May the user read the table? */
 static void
-check_privilege(const CdpLookupKind *kind)
+check_privilege(CdpLookupKind *kind)
 {
-	AclResult acl = pg_class_aclcheck(kind->table_oid, GetUserId(), ACL_SELECT);
+	Oid user = GetUserId();
+	AclResult acl;
 
+	if (kind->reader == user)
+		return;
+	acl = pg_class_aclcheck(kind->table_oid, user, ACL_SELECT);
 	if (acl != ACLCHECK_OK)
 		aclcheck_error(acl, OBJECT_TABLE, kind->table);
+	kind->reader = user;
 }
 
-/* Open the index scan. */
+/* Read the rows by SQL; the relations are locked and stay so. */
 static void
-begin_scan(CdpLookup *lookup, const CdpLookupKind *kind, const Datum *keys)
+begin_by_sql(CdpLookup *lookup, CdpLookupKind *kind, const Datum *keys)
 {
-	ScanKeyData scan_keys[CDP_MAX_LOOKUP_KEYS];
+	MemoryContext caller = CurrentMemoryContext;
 
-	for (int i = 0; i < kind->n_keys; i++)
-		ScanKeyEntryInitialize(&scan_keys[i], 0, i + 1, BTEqualStrategyNumber, InvalidOid,
-							   kind->is_text ? C_COLLATION_OID : InvalidOid, kind->is_text ? F_TEXTEQ : F_INT8EQ,
-							   keys[i]);
-	lookup->index = index_open(kind->index_oid, AccessShareLock);
-	lookup->slot = table_slot_create(lookup->table, NULL);
-#if PG_VERSION_NUM >= 180000
-	lookup->scan = index_beginscan(lookup->table, lookup->index, GetActiveSnapshot(), NULL, kind->n_keys, 0);
-#else
-	lookup->scan = index_beginscan(lookup->table, lookup->index, GetActiveSnapshot(), kind->n_keys, 0);
-#endif
-	index_rescan(lookup->scan, scan_keys, kind->n_keys, NULL, 0);
+	SPI_connect();
+	MemoryContextSwitchTo(caller);
+	lookup->n_rows = cdp_run(&kind->by_sql, unconstify(Datum *, keys), NULL);
+}
+
+static void
+close_relations(CdpLookup *lookup)
+{
+	index_close(lookup->index, NoLock);
+	table_close(lookup->table, NoLock);
 }
 
 void
 cdp_lookup_begin(CdpLookup *lookup, CdpLookupKind *kind, const Datum *keys)
 {
-	memset(lookup, 0, sizeof(CdpLookup));
-	lookup->kind = kind;
-	lookup->table = open_table(kind);
-	if (lookup->table->rd_rel->relkind != RELKIND_RELATION || lookup->table->rd_rel->relrowsecurity)
-	{
-		MemoryContext caller = CurrentMemoryContext;
+	CdpBtreeKey key = {keys, kind->n_keys, kind->is_text};
+	int n_columns;
 
-		table_close(lookup->table, NoLock);
-		lookup->table = NULL;
-		SPI_connect();
-		MemoryContextSwitchTo(caller);
-		lookup->n_rows = cdp_run(&kind->by_sql, unconstify(Datum *, keys), NULL);
+	lock_relations(kind, true);
+	lookup->kind = kind;
+	lookup->table = table_open(kind->table_oid, NoLock);
+	lookup->index = index_open(kind->index_oid, NoLock);
+	lookup->buffer = InvalidBuffer;
+	lookup->row = 0;
+	if (!kind->is_examined)
+		examine(kind, lookup->table, lookup->index);
+	lookup->is_by_sql = !kind->is_plain;
+	if (lookup->is_by_sql)
+	{
+		close_relations(lookup);
+		begin_by_sql(lookup, kind, keys);
 		return;
 	}
 	check_privilege(kind);
-	begin_scan(lookup, kind, keys);
+	n_columns = RelationGetNumberOfAttributes(lookup->table);
+	lookup->values = palloc((sizeof(Datum) + sizeof(bool)) * n_columns);
+	lookup->nulls = (bool *) &lookup->values[n_columns];
+	lookup->snapshot = GetActiveSnapshot();
+	lookup->n_rows = cdp_btree_find(lookup->index, &key, lookup->snapshot, &lookup->places);
+}
+
+/* Take the columns out of a row, up to the last one that is read. */
+static void
+take_columns(CdpLookup *lookup, HeapTuple tuple)
+{
+	TupleDesc columns = RelationGetDescr(lookup->table);
+	HeapTupleHeader row = tuple->t_data;
+	char *data = (char *) row + row->t_hoff;
+	uint32 at = 0;
+
+	if (HeapTupleHeaderGetNatts(row) < lookup->kind->last) /* columns were added since it was written */
+	{
+		heap_deform_tuple(tuple, columns, lookup->values, lookup->nulls);
+		return;
+	}
+	for (int i = 0; i < lookup->kind->last; i++)
+	{
+		Form_pg_attribute column = TupleDescAttr(columns, i);
+
+		lookup->nulls[i] = HeapTupleHasNulls(tuple) && att_isnull(i, row->t_bits);
+		if (lookup->nulls[i])
+			continue;
+		at = att_align_pointer(at, column->attalign, column->attlen, data + at);
+		lookup->values[i] = fetchatt(column, data + at);
+		at = att_addlength_pointer(at, column->attlen, data + at);
+	}
+}
+
+/* Go to the version of a row that the snapshot sees, if any. */
+static bool
+fetch(CdpLookup *lookup, ItemPointer place)
+{
+	BlockNumber block = ItemPointerGetBlockNumber(place);
+	HeapTupleData tuple;
+	bool is_visible;
+
+	if (!BufferIsValid(lookup->buffer) || BufferGetBlockNumber(lookup->buffer) != block)
+	{
+		if (BufferIsValid(lookup->buffer))
+			ReleaseBuffer(lookup->buffer);
+		lookup->buffer = cdp_page_read(lookup->table, block);
+		heap_page_prune_opt(lookup->table, lookup->buffer);
+	}
+	LockBuffer(lookup->buffer, BUFFER_LOCK_SHARE);
+	is_visible = heap_hot_search_buffer(place, lookup->table, lookup->buffer, lookup->snapshot, &tuple, NULL, true);
+	LockBuffer(lookup->buffer, BUFFER_LOCK_UNLOCK);
+	if (!is_visible)
+		return false;
+	pgstat_count_heap_fetch(lookup->index);
+	take_columns(lookup, &tuple);
+	return true;
 }
 
 bool
 cdp_lookup_next(CdpLookup *lookup)
 {
-	if (lookup->scan == NULL)
+	if (lookup->is_by_sql)
 		return lookup->row++ < lookup->n_rows;
-	return index_getnext_slot(lookup->scan, ForwardScanDirection, lookup->slot);
+	while (lookup->row < lookup->n_rows)
+	{
+		if (fetch(lookup, &lookup->places[lookup->row++]))
+			return true;
+	}
+	return false;
 }
 
 Datum
 cdp_lookup_value(CdpLookup *lookup, int column, bool *isnull)
 {
-	if (lookup->scan == NULL)
+	if (lookup->is_by_sql)
 		return cdp_result_datum(lookup->row - 1, column + 1, isnull);
-	return slot_getattr(lookup->slot, lookup->kind->attributes[column], isnull);
+	*isnull = lookup->nulls[lookup->kind->attributes[column] - 1];
+	return lookup->values[lookup->kind->attributes[column] - 1];
 }
 
 void
 cdp_lookup_end(CdpLookup *lookup)
 {
-	if (lookup->scan == NULL)
+	if (lookup->is_by_sql)
 	{
 		MemoryContext caller = CurrentMemoryContext;
 
@@ -182,10 +274,12 @@ cdp_lookup_end(CdpLookup *lookup)
 		MemoryContextSwitchTo(caller);
 		return;
 	}
-	index_endscan(lookup->scan);
-	ExecDropSingleTupleTableSlot(lookup->slot);
-	index_close(lookup->index, NoLock);
-	table_close(lookup->table, NoLock);
+	if (BufferIsValid(lookup->buffer))
+		ReleaseBuffer(lookup->buffer);
+	if (lookup->places != NULL)
+		pfree(lookup->places);
+	pfree(lookup->values);
+	close_relations(lookup);
 }
 
 bool
@@ -194,12 +288,13 @@ cdp_lookup_is_empty(CdpLookupKind *kind)
 	Relation index;
 	bool is_empty;
 
-	if (kind->generation != generation)
-		find_relations(kind);
+	if (IsolationIsSerializable()) /* what was not read cannot conflict */
+		return false;
+	lock_relations(kind, false);
 	check_privilege(kind);
-	index = index_open(kind->index_oid, AccessShareLock);
-	/* a b-tree that never had an entry is its first page alone */
-	is_empty = index->rd_rel->relkind == RELKIND_INDEX && RelationGetNumberOfBlocks(index) == 1;
+	index = index_open(kind->index_oid, NoLock);
+	is_empty = index->rd_rel->relkind == RELKIND_INDEX && index->rd_rel->relam == BTREE_AM_OID &&
+			   cdp_btree_is_empty(index, GetActiveSnapshot());
 	index_close(index, NoLock);
 	return is_empty;
 }

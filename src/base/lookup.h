@@ -2,18 +2,18 @@
  * lookup.h
  *		The rows of one of our tables under a key, straight from its index.
  *
- * Reading one person must not cost a plan's start-up four times over.  A lookup scans
- * the index itself, with the query's snapshot, after the checks that a query would
- * make: SELECT on the table, else an error.  A table that has row-level security in
- * force, or is no plain heap, is read by SQL instead, so that the result is the same.
+ * Reading one person must not cost a plan's start-up four times over.  A lookup reads the
+ * index and the heap itself, with the query's snapshot, after the checks that a query would
+ * make: SELECT on the table, else an error.  A table that has row-level security in force, is
+ * no plain heap, or has another index is read by SQL instead, so that the result is the same.
  */
 #ifndef CDP_LOOKUP_H
 #define CDP_LOOKUP_H
 
-#include "access/genam.h"
-#include "access/relscan.h"
+#include "access/htup.h"
 #include "base/spi.h"
-#include "executor/tuptable.h"
+#include "storage/buf.h"
+#include "storage/itemptr.h"
 #include "utils/rel.h"
 
 #define CDP_MAX_LOOKUP_KEYS 2
@@ -31,7 +31,11 @@ typedef struct CdpLookupKind
 	uint64 generation; /* of what follows, see lookup.c */
 	Oid table_oid;
 	Oid index_oid;
+	bool is_examined;
+	bool is_plain; /* to be read from its pages, else by SQL */
+	Oid reader; /* who may read the table for all we know */
 	AttrNumber attributes[CDP_MAX_LOOKUP_COLUMNS]; /* of the columns */
+	AttrNumber last; /* the largest of them */
 } CdpLookupKind;
 
 /* A kind of lookup, written as an initialiser; its condition as SQL with qualified operators, its order that of the index. */
@@ -44,11 +48,15 @@ typedef struct CdpLookupKind
 typedef struct CdpLookup
 {
 	const CdpLookupKind *kind;
+	bool is_by_sql;
 	Relation table;
 	Relation index;
-	IndexScanDesc scan;
-	TupleTableSlot *slot;
-	uint64 row; /* by SQL: rows read so far */
+	Snapshot snapshot;
+	ItemPointerData *places; /* of the rows, or their versions, in the heap */
+	Buffer buffer; /* that of the current row's page, pinned */
+	Datum *values; /* the columns of the current row, as far as they are read */
+	bool *nulls;
+	uint64 row; /* rows read so far: of the places, or by SQL */
 	uint64 n_rows;
 } CdpLookup;
 

@@ -308,14 +308,12 @@ cdp_stamped_out(const CdpStamped *map)
 }
 
 /* Sort entries as jsonb sorts members. */
-static int
-compare_members(const void *a, const void *b)
-{
-	const CdpStampedEntry *p = a;
-	const CdpStampedEntry *q = b;
-
-	return cdp_jsonb_compare_names(p->name, p->name_length, q->name, q->name_length);
-}
+#define ST_SORT sort_members
+#define ST_ELEMENT_TYPE CdpStampedEntry
+#define ST_COMPARE(a, b) cdp_jsonb_compare_names((a)->name, (a)->name_length, (b)->name, (b)->name_length)
+#define ST_SCOPE static
+#define ST_DEFINE
+#include "lib/sort_template.h"
 
 static bool
 is_null(const Jsonb *value)
@@ -339,7 +337,7 @@ cdp_stamped_write(StringInfo out, const CdpStamped *map)
 		entries[n].value = cdp_stamped_value(&entries[n]);
 		n += !is_null(entries[n].value);
 	}
-	qsort(entries, n, sizeof(CdpStampedEntry), compare_members);
+	sort_members(entries, n);
 	object = cdp_jsonb_begin(out, JB_FOBJECT, n);
 	for (int i = 0; i < n; i++)
 		cdp_jsonb_add(&object, cdp_jsonb_write_string(out, entries[i].name, entries[i].name_length));

@@ -9,6 +9,7 @@
 #include "miscadmin.h"
 #include "profile/profile.h"
 #include "utils/builtins.h"
+#include "utils/memutils.h"
 #include "utils/numeric.h"
 
 PG_FUNCTION_INFO_V1(cdp_profile_by_identifier);
@@ -29,10 +30,20 @@ static CdpLookupKind accounts_of_identifier =
 static CdpLookupKind identity_row = CDP_LOOKUP("identity", "identity_pkey", 1, false, "profile_id",
 											   "identifier_id OPERATOR(pg_catalog.=) $1", "identifier_id", "int8");
 
-/* The members of the documents, in jsonb's order. */
-static const char *const members[] = {"entity",		 "traits",		"accounts",		"consents",		"segments",
-									  "profile_id",	 "event_count", "identifiers",	"last_seen_at", "first_seen_at"};
-static const char *const account_members[] = {"traits", "profile_id", "identifiers", "last_seen_at", "first_seen_at"};
+/* The members of an object, in jsonb's order. */
+typedef struct Members
+{
+	const char *const *names;
+	int n;
+	StringInfoData bytes; /* the object as it begins */
+	CdpJsonbWriter object;
+} Members;
+
+static const char *const document_names[] = {"entity",	   "traits",	  "accounts",	 "consents",	 "segments",
+											 "profile_id", "event_count", "identifiers", "last_seen_at", "first_seen_at"};
+static const char *const account_names[] = {"traits", "profile_id", "identifiers", "last_seen_at", "first_seen_at"};
+static Members document_members = {document_names, lengthof(document_names)};
+static Members account_members = {account_names, lengthof(account_names)};
 
 typedef struct Identity
 {
@@ -135,21 +146,39 @@ read_traits(CdpLookup *row)
 	return cdp_stamped_merge(said, computed, cdp_stamped_tie_bytes);
 }
 
+/* Begin an object whose names are always the same: they are written once, and copied from then on. */
 static CdpJsonbWriter
-begin_object(StringInfo out, const char *const *names, int n)
+begin_object(StringInfo out, Members *members)
 {
-	CdpJsonbWriter object = cdp_jsonb_begin(out, JB_FOBJECT, n);
+	CdpJsonbWriter object;
 
-	for (int i = 0; i < n; i++)
-		cdp_jsonb_add(&object, cdp_jsonb_write_string(out, names[i], strlen(names[i])));
+	if (members->bytes.data == NULL)
+	{
+		MemoryContext caller = MemoryContextSwitchTo(TopMemoryContext);
+		StringInfoData bytes;
+
+		initStringInfo(&bytes);
+		members->object = cdp_jsonb_begin(&bytes, JB_FOBJECT, members->n);
+		for (int i = 0; i < members->n; i++)
+			cdp_jsonb_add(&members->object, cdp_jsonb_write_string(&bytes, members->names[i], strlen(members->names[i])));
+		members->bytes = bytes;
+		MemoryContextSwitchTo(caller);
+	}
+	object = members->object;
+	object.out = out;
+	object.start = out->len;
+	cdp_jsonb_pad(out);
+	object.entry_at += out->len;
+	appendBinaryStringInfo(out, members->bytes.data, members->bytes.len);
 	return object;
 }
 
-static int
-compare_identities(const void *a, const void *b)
-{
-	return strcmp(((const Identity *) a)->text, ((const Identity *) b)->text);
-}
+#define ST_SORT sort_identities
+#define ST_ELEMENT_TYPE Identity
+#define ST_COMPARE(a, b) strcmp((a)->text, (b)->text)
+#define ST_SCOPE static
+#define ST_DEFINE
+#include "lib/sort_template.h"
 
 /* Make "namespace:value". */
 static void
@@ -188,7 +217,7 @@ read_identities(int64 profile_id)
 		found.items[found.n++].identifier_id = DatumGetInt64(cdp_lookup_value(&row, 2, &isnull));
 	}
 	cdp_lookup_end(&row);
-	qsort(found.items, found.n, sizeof(Identity), compare_identities);
+	sort_identities(found.items, found.n);
 	return found;
 }
 
@@ -341,7 +370,7 @@ static JEntry
 write_account(StringInfo out, const Account *account)
 {
 	Identities identities = read_identities(account->profile_id);
-	CdpJsonbWriter object = begin_object(out, account_members, lengthof(account_members));
+	CdpJsonbWriter object = begin_object(out, &account_members);
 
 	cdp_jsonb_add(&object, write_map(out, account->traits));
 	cdp_jsonb_add(&object, write_number(out, account->profile_id));
@@ -378,7 +407,7 @@ write_document(CdpLookup *row, int64 profile_id)
 	text *entity = DatumGetTextPP(cdp_lookup_value(row, 0, &isnull));
 
 	cdp_jsonb_begin_document(&out, 1000);
-	object = begin_object(&out, members, lengthof(members));
+	object = begin_object(&out, &document_members);
 	cdp_jsonb_add(&object, cdp_jsonb_write_string(&out, VARDATA_ANY(entity), VARSIZE_ANY_EXHDR(entity)));
 	cdp_jsonb_add(&object, write_map(&out, read_traits(row)));
 	cdp_jsonb_add(&object, write_accounts(&out, entity, &identities));

@@ -16,7 +16,7 @@ normalize(CdpPropertyValue *value)
 		value->exponent = 0;
 	for (; value->exponent < 0 && value->digits % 10 == 0; value->exponent++)
 		value->digits /= 10;
-	for (; value->exponent > 0 && Abs(value->digits) < TOO_MANY / 10; value->exponent--)
+	for (; value->exponent > 0 && llabs(value->digits) < TOO_MANY / 10; value->exponent--)
 		value->digits *= 10;
 }
 
@@ -24,11 +24,11 @@ bool
 cdp_decimal_is_normal(const CdpPropertyValue *value)
 {
 	if (value->digits <= -TOO_MANY || value->digits >= TOO_MANY ||
-		Abs(value->exponent) > CDP_DECIMAL_MAX_EXPONENT)
+		abs(value->exponent) > CDP_DECIMAL_MAX_EXPONENT)
 		return false;
 	if (value->exponent < 0)
 		return value->digits % 10 != 0;
-	return value->exponent == 0 || Abs(value->digits) >= TOO_MANY / 10;
+	return value->exponent == 0 || llabs(value->digits) >= TOO_MANY / 10;
 }
 
 bool
@@ -78,7 +78,7 @@ int
 cdp_decimal_format(const CdpPropertyValue *value, char *buffer)
 {
 	char digits[CDP_DECIMAL_DIGITS + 4];
-	int n = sprintf(digits, INT64_FORMAT, Abs(value->digits));
+	int n = sprintf(digits, INT64_FORMAT, (int64) llabs(value->digits));
 	int point = n + value->exponent; /* digits before it */
 	char *p = buffer;
 

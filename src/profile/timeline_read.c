@@ -221,7 +221,7 @@ read_first(CdpTimelineReader *reader, CdpTimelineBytes *bytes)
 	if (!read_number(bytes, &number))
 		return false;
 	units = cdp_unzigzag(number >> 2);
-	if (Abs(units) >= too_many_units[number & 3])
+	if (llabs(units) >= too_many_units[number & 3])
 		return false;
 	reader->reached = units * cdp_timeline_units[number & 3];
 	return cdp_is_plausible_time(reader->reached);

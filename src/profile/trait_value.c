@@ -14,10 +14,24 @@
 #include "utils/numeric.h"
 
 PG_FUNCTION_INFO_V1(cdp_trait);
+PG_FUNCTION_INFO_V1(cdp_trait_or_computed);
+
+/* What a trait is, computed unless a steward locked it; NULL: nothing. Either map may be none. */
+static const Jsonb *
+find_trait(const CdpStamped *traits, const CdpStamped *computed, const text *name)
+{
+	CdpStampedEntry entry;
+	bool is_said = traits != NULL && cdp_stamped_find(traits, VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name), &entry);
+
+	if (computed != NULL && !(is_said && entry.rule == CDP_STAMPED_LOCKED) &&
+		cdp_stamped_find(computed, VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name), &entry))
+		is_said = true;
+	return is_said ? cdp_stamped_value(&entry) : NULL;
+}
 
 /* The value at the path, whose first name is that of the trait; false when there is none. */
 static bool
-find_value(const CdpStamped *traits, ArrayType *path, JsonbValue *value)
+find_value(const CdpStamped *traits, const CdpStamped *computed, ArrayType *path, JsonbValue *value)
 {
 	Datum *names;
 	bool *nulls;
@@ -27,7 +41,7 @@ find_value(const CdpStamped *traits, ArrayType *path, JsonbValue *value)
 	for (int i = 0; i < n; i++)
 	{
 		text *name = nulls[i] ? NULL : DatumGetTextPP(names[i]);
-		CdpStampedEntry entry;
+		const Jsonb *trait;
 
 		if (name == NULL)
 			return false;
@@ -38,13 +52,14 @@ find_value(const CdpStamped *traits, ArrayType *path, JsonbValue *value)
 				return false;
 			continue;
 		}
-		if (!cdp_stamped_find(traits, VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name), &entry))
+		trait = find_trait(traits, computed, name);
+		if (trait == NULL)
 			return false;
-		if (!JsonbExtractScalar(unconstify(JsonbContainer *, &entry.value->root), value))
+		if (!JsonbExtractScalar(unconstify(JsonbContainer *, &trait->root), value))
 		{
 			value->type = jbvBinary;
-			value->val.binary.data = unconstify(JsonbContainer *, &entry.value->root);
-			value->val.binary.len = VARSIZE(entry.value) - VARHDRSZ;
+			value->val.binary.data = unconstify(JsonbContainer *, &trait->root);
+			value->val.binary.len = VARSIZE(trait) - VARHDRSZ;
 		}
 	}
 	return n > 0 && value->type != jbvNull;
@@ -252,15 +267,29 @@ read_value(JsonbValue *value, Oid type, Datum *result)
 	return fits;
 }
 
-/* cdp.trait(traits, path, null of the type) */
-Datum
-cdp_trait(PG_FUNCTION_ARGS)
+/* What stands at a path, as a value of the type of an argument; null when there is none or it does not fit. */
+static Datum
+return_value(FunctionCallInfo fcinfo, const CdpStamped *traits, const CdpStamped *computed, int path)
 {
 	JsonbValue value;
 	Datum result = (Datum) 0;
 
-	if (PG_ARGISNULL(0) || PG_ARGISNULL(1) || !find_value(PG_GETARG_STAMPED_P(0), PG_GETARG_ARRAYTYPE_P(1), &value) ||
-		!read_value(&value, get_fn_expr_argtype(fcinfo->flinfo, 2), &result))
+	if (PG_ARGISNULL(path) || !find_value(traits, computed, PG_GETARG_ARRAYTYPE_P(path), &value) ||
+		!read_value(&value, get_fn_expr_argtype(fcinfo->flinfo, path + 1), &result))
 		PG_RETURN_NULL();
 	PG_RETURN_DATUM(result);
+}
+
+/* cdp.trait(traits, path, null of the type) */
+Datum
+cdp_trait(PG_FUNCTION_ARGS)
+{
+	return return_value(fcinfo, PG_ARGISNULL(0) ? NULL : PG_GETARG_STAMPED_P(0), NULL, 1);
+}
+
+/* cdp.trait(traits, computed, path, null of the type) */
+Datum
+cdp_trait_or_computed(PG_FUNCTION_ARGS)
+{
+	return return_value(fcinfo, PG_ARGISNULL(0) ? NULL : PG_GETARG_STAMPED_P(0), PG_ARGISNULL(1) ? NULL : PG_GETARG_STAMPED_P(1), 2);
 }

@@ -8,6 +8,7 @@
  */
 #include "postgres.h"
 
+#include "common/int.h"
 #include "miscadmin.h"
 #include "segment/computation.h"
 #include "segment/window.h"

@@ -166,7 +166,7 @@ cdp_facts_finish(CdpFacts *facts)
 static CdpPropertyValue
 pad(CdpPropertyValue number)
 {
-	while (Abs(number.digits) < INT64CONST(100000000000000000))
+	while (llabs(number.digits) < INT64CONST(100000000000000000))
 	{
 		number.digits *= 10;
 		number.exponent--;

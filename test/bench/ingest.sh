@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# ingest: a first load, and looking people up.  Sourced by scripts/bench.
+# ingest: a first load, messages one by one, and looking people up.  Sourced by scripts/bench.
 
 duration=${TIME:-5}
 prepare_messages
@@ -10,7 +10,7 @@ ingest() {
 	local before
 	before=$(now)
 	milliseconds copy_in product "$WORK/messages" >>"$WORK/copied"
-	process_all product
+	process_all product "$WORK/memory"
 	rate "$n" $(($(now) - before))
 }
 ingest_floor() {
@@ -22,17 +22,53 @@ ingest_floor() {
 	sql -d floor -c "COPY message (doc) FROM STDIN $copy" <"$WORK/documents"
 	rate "$n" $(($(now) - before))
 }
-# lookups DATABASE SCRIPT: transactions a second, 2 clients
-lookups() {
-	"$BIN/pgbench" -n -M prepared -c 2 -j 2 -T "$duration" -f "$2" -D people="$known" "$1" >"$WORK/pgbench.log" 2>&1 ||
+# transactions DATABASE SCRIPT CLIENTS OPTION..: transactions a second
+transactions() {
+	"$BIN/pgbench" -n -M prepared -c "$3" -j 2 -T "$duration" -f "$2" "${@:4}" "$1" >"$WORK/pgbench.log" 2>&1 ||
 		{ cat "$WORK/pgbench.log" >&2; die "pgbench failed"; }
 	sed -n 's/^tps = \([0-9]*\).*/\1/p' "$WORK/pgbench.log"
 }
+# lookups DATABASE SCRIPT: transactions a second, 2 clients
+lookups() { transactions "$1" "$2" 2 -D people="$known"; }
 
 table "Ingestion and look-ups (medians)"
 first=$(($(log_lines) + 1))
-compare "COPY + process, messages/s" ">=" 0.25 ingest ingest_floor
+compare "COPY + process, messages/s" ">=" 0.35 ingest ingest_floor
 stage_times "$first" >"$WORK/stages"
+wait
+line "  memory of the session that processes, MB" "$(median <"$WORK/memory")" "" "" "$(verdict "$(median <"$WORK/memory")" 1 "<=" 200 | sed -n 2p)"
+
+# One message a transaction: each client has messages of its own and goes on where it was.
+recreate single prepared
+sql -d single -c "CREATE TABLE sample (n bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, payload text NOT NULL)" \
+	-c "CREATE TABLE message (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, doc jsonb NOT NULL)" \
+	-c "CREATE INDEX ON message ((doc ->> 'messageId'))"
+sql -d single -c "COPY sample (payload) FROM STDIN $copy" <"$WORK/documents"
+sql -d single -c "VACUUM ANALYZE"
+cat >"$WORK/ingest.sql" <<'SQL'
+\set i :i + 1
+\set n :client_id * :share + :i
+SELECT messages FROM cdp.ingest((SELECT payload FROM sample WHERE n = :n), 'import');
+SQL
+cat >"$WORK/insert.sql" <<'SQL'
+\set i :i + 1
+\set n :client_id * :share + :i
+INSERT INTO message (doc) SELECT payload::jsonb FROM sample WHERE n = :n;
+SQL
+done_so_far=0
+ingest_one() {
+	local share=$((n / 8))
+	rm -f "$WORK"/latency.*
+	transactions single "$WORK/ingest.sql" 8 -D share=$share -D i=$done_so_far -l --log-prefix="$WORK/latency"
+	awk '{ print $3 / 1000 }' "$WORK"/latency.* | sort -n | awk '{ v[NR] = $1 } END { printf "%.1f\n", v[int(NR * 0.99) + 1] }' >>"$WORK/p99"
+	done_so_far=$((done_so_far + $(awk '{ k[$1]++ } END { for (c in k) if (k[c] > most) most = k[c]; print most }' "$WORK"/latency.*)))
+}
+insert_one() {
+	sql -d single -c "TRUNCATE message"
+	transactions single "$WORK/insert.sql" 8 -D share=$((n / 8)) -D i=0
+}
+compare "cdp.ingest() of one message, transactions/s" ">=" 0.5 ingest_one insert_one
+line "  of it, 99 of 100 within ms" "$(median <"$WORK/p99")" "" "" "$(verdict "$(median <"$WORK/p99")" 1 "<=" 10 | sed -n 2p)"
 
 # The look-up: everybody who signed in, under a customer number made for the purpose, so that a random
 # number names somebody without string work that the floor would not have; the floor returns the same documents.
@@ -59,10 +95,11 @@ SELECT doc FROM lookup WHERE id = :n;
 SQL
 look_up() { lookups product "$WORK/profile.sql"; }
 look_up_floor() { lookups product "$WORK/lookup.sql"; }
-compare "cdp.profile(identifier), look-ups/s" ">=" 0.6 look_up look_up_floor
+compare "cdp.profile(identifier), look-ups/s" ">=" 0.8 look_up look_up_floor
 say ""
 say "  Floors: COPY of the same payloads as jsonb into a table with a primary key and an index on the"
-say "  message id; SELECT by primary key of the same documents as one jsonb row, 2 clients, prepared."
+say "  message id; INSERT of one into it, 8 clients; SELECT by primary key of the same documents as one"
+say "  jsonb row, 2 clients; prepared. Messages and memory of the server's processes alone."
 
 heading "Where the time of ingestion goes (all rounds)"
 {

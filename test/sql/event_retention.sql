@@ -20,8 +20,13 @@ SELECT * FROM cdp.retention;
 -- 300 days of all kinds of messages: shared devices, groups, aliases, consents, two sources
 SELECT cdp.create_source('crm', 3), cdp.create_namespace('crm_id', 'contact', 25, 2, normalizer => 'lower', paths => '{identify:traits.crm}'), cdp.create_property('n'),
 	cdp.create_segment('golden', $$trait plan = 'gold'$$), cdp.create_segment('often', $$count('e') >= 10$$), cdp.create_segment('lately', $$did('e') within 300 days$$);
+-- computed of what they did, found in a table by what they say, and ruled
+CREATE TABLE plans (plan text, price numeric, note text);
+INSERT INTO plans VALUES ('gold', 9.5, 'dear'), ('lead', 1, 'cheap'), ('tin', 0, 'free');
+SELECT cdp.create_trait('price', 'highest', type => 'number'), cdp.create_trait('total', computed => 'sum(e.n)'), cdp.create_trait('last_n', computed => 'last(f.n) within 200 days'), cdp.create_trait('kinds', computed => 'unique_list(e.m)'),
+	cdp.create_lookup('plans', 'plan', '{"price": "price", "note": "note"}'), cdp.create_segment('dear', $$trait price >= 9 and trait total >= 5$$), cdp.lock_trait('user_id:u2', 'plan', '"tin"', 'a test') IS NOT NULL AS locked, cdp.lock_trait('user_id:u4', 'total', '-1', 'a test') IS NOT NULL AS locked_too;
 CREATE TABLE stream AS SELECT n, jsonb_strip_nulls(jsonb_build_object('type', (ARRAY['track', 'identify', 'page', 'group', 'alias', 'identify'])[1 + r % 6], 'event', (ARRAY['e', 'f'])[1 + r / 12 % 2], 'messageId', n::text, 'userId', CASE WHEN r / 6 % 3 > 0 OR r % 6 = 4 THEN 'u' || r / 18 % 12 END,
-	'anonymousId', CASE WHEN r / 216 % 4 > 0 THEN 'a' || r / 864 % 15 ELSE '0' END, 'groupId', CASE WHEN r % 6 = 3 THEN 'g' || r / 18 % 3 END, 'previousId', CASE WHEN r % 6 = 4 THEN 'a' || r / 18 % 15 END, 'properties', jsonb_build_object('n', r % 7),
+	'anonymousId', CASE WHEN r / 216 % 4 > 0 THEN 'a' || r / 864 % 15 ELSE '0' END, 'groupId', CASE WHEN r % 6 = 3 THEN 'g' || r / 18 % 3 END, 'previousId', CASE WHEN r % 6 = 4 THEN 'a' || r / 18 % 15 END, 'properties', jsonb_build_object('n', r % 7, 'm', (ARRAY['a', 'b', NULL])[1 + r / 7 % 3]),
 	'traits', jsonb_build_object('email', CASE WHEN r / 5 % 3 = 0 THEN ' E' || r / 15 % 9 || '@X.org' END, 'plan', CASE r / 11 % 3 WHEN 0 THEN 'gold' WHEN 1 THEN 'lead' END, 'crm', CASE WHEN r / 13 % 4 = 0 THEN r / 52 % 7 END, 'n', r % 10),
 	'context', jsonb_build_object('consent', jsonb_build_object('categoryPreferences', jsonb_build_object('marketing', r % 2 = 0)), 'device', CASE WHEN r / 17 % 5 = 0 THEN jsonb_build_object('id', 'D' || r / 85 % 4) END))) AS payload, (ARRAY['default', 'crm'])[1 + r / 19 % 2] AS source, '2025-01-15'::timestamptz + n * interval '1 day' AS received_at
 FROM generate_series(1, 380) n, LATERAL (SELECT ('x' || substr(md5('verify' || n), 1, 7))::bit(28)::integer AS r) x;
@@ -30,7 +35,7 @@ SELECT p.messages, p.events FROM cdp.process() p;
 -- all that can be known of everybody, by name
 CREATE VIEW world AS
 	WITH person AS (SELECT profile_id, string_agg(namespace || ':' || value, ' ' ORDER BY namespace, value) AS who FROM cdp.identifiers GROUP BY profile_id)
-	SELECT format('profile %s: %s %s %s %s %s', who, p.traits, p.consents, p.event_count, p.first_seen_at, p.last_seen_at) AS fact FROM person JOIN cdp.profile p USING (profile_id)
+	SELECT format('profile %s: %s %s %s %s %s %s', who, p.traits, p.computed, p.consents, p.event_count, p.first_seen_at, p.last_seen_at) AS fact FROM person JOIN cdp.profile p USING (profile_id)
 	UNION ALL SELECT format('timeline %s: %s', who, cdp.timeline_of(profile_id)) FROM person
 	UNION ALL SELECT format('member %s: %s', who, segment) FROM person JOIN cdp.members USING (profile_id)
 	UNION ALL SELECT format('identifier %s:%s %s %s %s %s of %s', namespace, value, first_seen_at, last_seen_at, event_count, is_contested, who) FROM cdp.identifiers JOIN person USING (profile_id)
@@ -156,9 +161,10 @@ SELECT events FROM cdp.ingest('{"type": "track", "event": "e", "userId": "u1", "
 SELECT part, differences FROM cdp.verify() WHERE differences <> 0;
 -- all of it, with everybody's log empty
 SELECT cdp.set_retention('7 days'), cdp.set_retention('7 days', event => 'e'), cdp.set_retention('7 days', event => 'f'), cdp.set_retention('7 days', event => 'f', source => 'crm');
+SET cdp.clock = '2026-03-31T12:00:00Z';
+SELECT p.messages FROM cdp.process() p;
 DELETE FROM before;
 INSERT INTO before SELECT fact FROM world;
-SET cdp.clock = '2026-03-31T12:00:00Z';
 DO $$
 DECLARE
 	step record;

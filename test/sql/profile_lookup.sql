@@ -113,6 +113,41 @@ SELECT p, traits_of(p) AS traits FROM unnest('{u-1,u-2,u-6}'::text[]) p ORDER BY
 SELECT count(*) AS lookups, (SELECT count(*) FROM cdp.lookup_row) AS rows FROM cdp.lookup;
 SELECT part, differences FROM cdp.verify() WHERE differences <> 0;
 
+-- what a row says competes by the rule of each trait, whichever was there first
+CREATE TABLE bureau (postal_code text, score numeric, tags text[], risk text, since timestamptz);
+INSERT INTO bureau VALUES ('7', 40, '{b,c}', ' HIGH ', '2026-01-20Z'), ('8', 900, NULL, 'n/a', NULL), ('9', -1, NULL, '', NULL);
+SELECT say('v-1', '{"postal_code": "7", "score": 30, "tags": ["a", "b"], "risk": "low"}'), say('v-1', '{"score": 5}', '2026-01-21Z'), say('v-2', '{"postal_code": "8", "score": 1}'), say('v-3', '{"postal_code": "9"}');
+SELECT cdp.create_trait('risk', 'earliest', cleanse => '{trim,lower}', null_if => '{n/a}', valid_pattern => '.');
+SELECT cdp.create_lookup('bureau', 'postal_code', '{"score": "score", "tags": "tags", "risk": "risk"}', observed => 'since');
+SELECT p, traits_of(p) AS traits FROM unnest('{v-1,v-2,v-3}'::text[]) p ORDER BY p;
+SELECT cdp.create_trait('score', 'highest', type => 'number', minimum => 0, maximum => 500), cdp.create_trait('tags', 'union');
+SELECT p, traits_of(p) AS traits FROM unnest('{v-1,v-2,v-3}'::text[]) p ORDER BY p;
+SELECT key, traits FROM cdp.lookup_row ORDER BY key;
+SELECT p, t, value, source, verdict FROM unnest('{v-1,v-2,v-3}'::text[]) p, unnest('{risk,score,tags}'::text[]) t, cdp.explain_trait(cdp.profile_id(cdp.identifier('user_id', p)), t) ORDER BY p, t, source, value::text COLLATE "C";
+SELECT part, differences FROM cdp.verify() WHERE differences <> 0;
+SELECT part, checked, differences FROM cdp.verify('profile') WHERE part = 'lookups';
+-- a change of a rule is one change of those whose trait it changes
+SELECT coalesce(max(change_id), 0) AS last FROM cdp.change \gset
+SELECT cdp.create_trait('score', 'sum', type => 'number', maximum => 500);
+SELECT profile_id = cdp.profile_id('user_id:v-1') AS is_v1, data -> 'traits' -> 'score' AS score FROM cdp.change WHERE change_id > :last ORDER BY profile_id;
+SELECT p, traits_of(p) AS traits FROM unnest('{v-1,v-2,v-3}'::text[]) p ORDER BY p;
+SELECT part, differences FROM cdp.verify() WHERE differences <> 0;
+SELECT cdp.refresh_lookup('bureau');
+-- a lock goes before a lookup too, and finds another row; what is computed is not taken from it
+SELECT cdp.lock_trait('user_id:v-1', 'risk', '"none"', 'test') IS NOT NULL AS locked, cdp.lock_trait('user_id:v-2', 'postal_code', '"7"', 'test') IS NOT NULL AS moved;
+SELECT cdp.create_trait('score', computed => 'count(Order Completed)');
+SELECT p, traits_of(p) AS traits FROM unnest('{v-1,v-2,v-3}'::text[]) p ORDER BY p;
+SELECT value, source, verdict FROM cdp.explain_trait(cdp.profile_id('user_id:v-1'), 'score') ORDER BY source, value::text;
+SELECT part, differences FROM cdp.verify() WHERE differences <> 0;
+SELECT cdp.create_trait('orders', computed => 'count(Order Completed)');
+SELECT error_of('SELECT cdp.create_lookup(''bureau'', ''orders'', ''{"x": "risk"}'', ''postal_code'', name => ''other'')'), error_of('SELECT cdp.create_trait(''postal_code'', computed => ''count(Order Completed)'')');
+SELECT cdp.drop_trait('orders'), cdp.drop_trait('score'), cdp.drop_trait('tags'), cdp.drop_trait('risk');
+SELECT p, traits_of(p) AS traits FROM unnest('{v-1,v-2,v-3}'::text[]) p ORDER BY p;
+SELECT part, differences FROM cdp.verify() WHERE differences <> 0;
+-- cdp.verify() sees a row that is not by the rules
+UPDATE cdp.lookup_row SET traits = '{}' WHERE key = '7';
+SELECT part, differences FROM cdp.verify('profile') WHERE differences <> 0;
+
 \c postgres
 SET client_min_messages = warning;
 DROP DATABASE regress_profile_lookup;
