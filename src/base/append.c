@@ -369,12 +369,17 @@ try_store(const CdpAppend *append, Relation table, CdpColumn *const *columns)
 	}
 	PG_CATCH();
 	{
+		ErrorData *error;
+
 		if (geterrcode() != ERRCODE_UNIQUE_VIOLATION)
 			PG_RE_THROW();
 		MemoryContextSwitchTo(caller);
+		error = CopyErrorData();
 		FlushErrorState();
 		ereport(ERROR, (errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-						errmsg("another transaction stored a row of the same key in cdp.%s", append->table), errhint("Try again.")));
+						errmsg("another transaction stored a row of the same key in cdp.%s", append->table),
+						errdetail("Its unique index is \"%s\".", error->constraint_name == NULL ? "" : error->constraint_name),
+						errhint("Try again. An index that somebody added must not be unique where rows can be alike.")));
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(caller);

@@ -141,6 +141,16 @@ ROLLBACK;
 SELECT value FROM cdp.status WHERE name = 'backlog';
 SELECT (SELECT value::bigint FROM cdp.status WHERE name = 'profiles') = (SELECT count(*) FROM cdp.profiles) AS profiles, (SELECT value::bigint FROM cdp.status WHERE name = 'rejected') = (SELECT count(*) FROM cdp.rejected) AS rejected;
 
+-- a unique index that somebody added and that messages break is named, and whose message it was is not told
+BEGIN;
+CREATE UNIQUE INDEX own ON cdp.identity ((1)) WHERE value IN ('own-1', 'own-2');
+SELECT events, errors FROM cdp.ingest('{"type":"page","userId":"own-1"}');
+SELECT events, errors FROM cdp.ingest('{"type":"page","userId":"own-2"}');
+\set VERBOSITY default
+SELECT cdp.process();
+\set VERBOSITY terse
+ROLLBACK;
+
 -- in a read-only transaction nothing is taken
 BEGIN;
 INSERT INTO cdp.inbox (received_at, payload) VALUES ('2026-01-31T12:00:00Z', '{"type":"page","userId":"ro"}');
