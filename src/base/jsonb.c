@@ -317,12 +317,12 @@ cdp_jsonb_write(StringInfo out, const Jsonb *value)
 
 		length = entry & JENTRY_OFFLENMASK;
 		padding = JBE_ISNUMERIC(entry) ? cdp_jsonb_pad(out) : 0;
-		appendBinaryStringInfo(out, (const char *) &root->children[1], length);
+		cdp_jsonb_append(out, (const char *) &root->children[1], length);
 		return (entry & JENTRY_TYPEMASK) | (padding + length);
 	}
 	padding = cdp_jsonb_pad(out);
 	length = VARSIZE(value) - VARHDRSZ;
-	appendBinaryStringInfo(out, (const char *) root, length);
+	cdp_jsonb_append(out, (const char *) root, length);
 	return JENTRY_ISCONTAINER | ((padding + length) & JENTRY_OFFLENMASK);
 }
 

@@ -42,12 +42,24 @@ cdp_jsonb_compare_names(const char *a, int a_length, const char *b, int b_length
 	return a_length != b_length ? a_length - b_length : memcmp(a, b, a_length);
 }
 
+/* Append bytes, of which no null byte need follow. */
+static inline void
+cdp_jsonb_append(StringInfo out, const char *bytes, int n)
+{
+	if (n >= out->maxlen - out->len)
+		enlargeStringInfo(out, n);
+	memcpy(out->data + out->len, bytes, n);
+	out->len += n;
+}
+
 /* Pad to four bytes, as jsonb aligns numbers and containers; returns the padding. */
 static inline int
 cdp_jsonb_pad(StringInfo out)
 {
 	int n = INTALIGN(out->len) - out->len;
 
+	if (n == 0)
+		return 0;
 	enlargeStringInfo(out, n);
 	memset(out->data + out->len, 0, n);
 	out->len += n;
@@ -93,7 +105,7 @@ cdp_jsonb_end(const CdpJsonbWriter *writer)
 static inline JEntry
 cdp_jsonb_write_string(StringInfo out, const char *s, int length)
 {
-	appendBinaryStringInfo(out, s, length);
+	cdp_jsonb_append(out, s, length);
 	return JENTRY_ISSTRING | length;
 }
 
@@ -102,7 +114,7 @@ cdp_jsonb_write_numeric(StringInfo out, Numeric number)
 {
 	int padding = cdp_jsonb_pad(out);
 
-	appendBinaryStringInfo(out, (const char *) number, VARSIZE(number));
+	cdp_jsonb_append(out, (const char *) number, VARSIZE(number));
 	return JENTRY_ISNUMERIC | (padding + VARSIZE(number));
 }
 

@@ -169,7 +169,7 @@ begin_object(StringInfo out, Members *members)
 	object.start = out->len;
 	cdp_jsonb_pad(out);
 	object.entry_at += out->len;
-	appendBinaryStringInfo(out, members->bytes.data, members->bytes.len);
+	cdp_jsonb_append(out, members->bytes.data, members->bytes.len);
 	return object;
 }
 
