@@ -284,6 +284,11 @@ BEGIN
 			HINT = 'People keep what they have from it until it is there again, or the lookup is dropped.';
 	END IF;
 	PERFORM cdp.check_columns(held.relation_id, ARRAY (SELECT c.value FROM jsonb_each_text(held.columns) c) || ARRAY[held.key_column, held.observed_column]);
+	-- a text that is no time would stand in the error
+	IF held.observed_column IS NOT NULL AND (cdp.cursor_type(held.relation_id, held.observed_column) ~ '^(timestamp|date)') IS NOT TRUE THEN
+		RAISE EXCEPTION 'column "%" of % is not of a time type', held.observed_column, held.relation USING ERRCODE = 'datatype_mismatch',
+			HINT = 'Use a timestamp or date, or a view that makes one of it.';
+	END IF;
 	-- it is read and compared before anybody has to wait
 	SELECT string_agg(format('(%L, to_jsonb(r.%I))', c.key, c.value), ', ') INTO members FROM jsonb_each_text(held.columns) c;
 	DROP TABLE IF EXISTS pg_temp.cdp_lookup_change;
@@ -315,7 +320,7 @@ BEGIN
 	RETURN coalesce(cdp.fold_by_trait(held.key_trait, changed), 0);
 END
 $$;
-COMMENT ON FUNCTION cdp.refresh_lookup(text) IS 'Copy what changed in a lookup''s relation, and fold the profiles again whose key has another row now, one more or none; returns how many. Reads with the rights of the caller; ingestion waits only while they are folded. Errors 42704, 42P01, 42703, 55000, 22008, and what the relation raises';
+COMMENT ON FUNCTION cdp.refresh_lookup(text) IS 'Copy what changed in a lookup''s relation, and fold the profiles again whose key has another row now, one more or none; returns how many. Reads with the rights of the caller; ingestion waits only while they are folded. Errors 42704, 42P01, 42703, 42804, 55000, 22008, and what the relation raises';
 
 CREATE FUNCTION cdp.create_lookup(
 	relation regclass, key_trait text, columns jsonb, key_column text DEFAULT NULL, rank integer DEFAULT 0, name text DEFAULT NULL, observed text DEFAULT NULL

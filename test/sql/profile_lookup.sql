@@ -97,7 +97,7 @@ CREATE TABLE twice (postal_code text, x int);
 INSERT INTO twice VALUES ('10115', 1), ('10115', 2), (NULL, 3), (NULL, 4);
 SELECT definition, error_of(format('SELECT cdp.create_lookup(%s)', definition)) FROM unnest(ARRAY[
 	$$'nope', 'a', '{"b": "b"}'$$, $$'twice', NULL, '{"b": "x"}'$$, $$'twice', 'postal_code', '{}'$$, $$'twice', 'postal_code', '["x"]'$$, $$'twice', 'postal_code', '{"b": 1}'$$, $$'twice', 'postal_code', NULL$$, $$'twice', 'postal_code', '{"b": "nope"}'$$,
-	$$'twice', 'city', '{"b": "x"}'$$, $$'twice', 'postal_code', '{"b": "x"}', observed => 'nope'$$, $$'twice', 'postal_code', '{"b": "x"}', rank => 40000$$, $$'twice', 'postal_code', '{"postal_code": "x"}'$$, $$'twice', 'band', '{"b": "x"}', 'x'$$,
+	$$'twice', 'city', '{"b": "x"}'$$, $$'twice', 'postal_code', '{"b": "x"}', observed => 'nope'$$, $$'twice', 'postal_code', '{"b": "x"}', observed => 'x'$$, $$'twice', 'postal_code', '{"b": "x"}', rank => 40000$$, $$'twice', 'postal_code', '{"postal_code": "x"}'$$, $$'twice', 'band', '{"b": "x"}', 'x'$$,
 	$$'twice', 'x', '{"name": "x"}'$$, $$'twice', 'postal_code', '{"b": "x"}', name => ''$$, $$'twice', 'postal_code', '{"b": "x"}'$$, $$'second_party_pkey', 'a', '{"b": "b"}'$$
 ]) definition;
 SELECT error_of('SELECT cdp.refresh_lookup(''nope'')'), error_of('SELECT cdp.drop_lookup(''nope'')');
