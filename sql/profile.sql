@@ -201,11 +201,15 @@ COMMENT ON FUNCTION cdp.timeline(bigint) IS 'All events of a profile, oldest fir
 CREATE FUNCTION cdp.refold(identifier_ids bigint[], reread_devices bigint[]) RETURNS SETOF bigint
 LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
-SET plan_cache_mode = force_custom_plan SET enable_seqscan = on SET enable_hashjoin = on SET enable_mergejoin = on -- few or many: planned each time
+SET plan_cache_mode = force_custom_plan SET enable_seqscan = on SET enable_hashjoin = on SET enable_mergejoin = on -- many: planned each time
 AS $$
 DECLARE
 	anchors bigint[];
 BEGIN
+	IF cardinality(identifier_ids) + cardinality(reread_devices) < 1000 THEN -- few: by indexes, planned once
+		PERFORM set_config('plan_cache_mode', 'force_generic_plan', true), set_config('enable_seqscan', 'off', true),
+			set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true);
+	END IF;
 	DELETE FROM cdp.sign_in s WHERE s.device_id = ANY (reread_devices);
 	INSERT INTO cdp.sign_in (device_id, occurred_at, message_id, source_id, identifier_id)
 	SELECT d.device_id, d.occurred_at, d.message_id, d.source_id, d.identifier_id FROM cdp.derived_sign_in d

@@ -26,7 +26,7 @@
 
 CDP_QUERY(make_partitions, "SELECT cdp.make_partitions($1, $2, $2)", "text,timestamptz");
 
-#define MAX_BUFFERED_ROWS 1000
+#define MAX_BUFFERED_ROWS 200 /* several pages of the smallest */
 #define MAX_BUFFERED_BYTES 65536
 #define MIN_BULK_ROWS 100 /* for which memory of their own pays */
 
