@@ -135,6 +135,7 @@ typedef struct CdpBatchFragment
 	int64 profile_id; /* of the anchor; profile fills it in where the anchor is an identifier of the batch */
 	bool is_refolded; /* to be folded again from the log as a whole, in which these messages stand by then */
 	CdpKnown known;	  /* consent and profile fill it in */
+	struct CdpStamped *consents_before; /* where it says consents: those stored before; consent and profile fill it in */
 } CdpBatchFragment;
 
 /* identity: a distinct pair of this batch, the stronger end first */

@@ -10,6 +10,7 @@
 #include "consent/consent.h"
 #include "consent/consents.h"
 #include "catalog/pg_type.h"
+#include "utils/memutils.h"
 
 CDP_UPSERT(read_states, "fragment", "fragment_pkey", 2, "anchor_id, identifier_id, consents", "$1, $2, $3",
 		   "int8[],int8[],cdp.consent_state[]");
@@ -47,81 +48,41 @@ take_consents(void *arg, int key, CdpStamped *map)
 	batch->fragments[key].known.consents = map;
 }
 
-/* Fragments in which something is said now, and their states stored so far. */
-typedef struct Known
-{
-	MemoryContext context;
-	const CdpBatchFragment **fragments; /* by their keys */
-	CdpStamped **states;
-	int n;
-} Known;
-
+/* A fragment's state that is stored so far. */
 static bool
 take_state(void *arg, int i, Datum *values, bool *nulls)
 {
-	Known *known = arg;
-	MemoryContext old = MemoryContextSwitchTo(known->context);
+	CdpBatchFragment **fragments = arg;
+	MemoryContext old = MemoryContextSwitchTo(GetMemoryChunkContext(fragments));
 
 	if (!nulls[2])
-		known->states[i] = (CdpStamped *) PG_DETOAST_DATUM_COPY(values[2]);
+		fragments[i]->consents_before = (CdpStamped *) PG_DETOAST_DATUM_COPY(values[2]);
 	MemoryContextSwitchTo(old);
 	return false;
 }
 
+/* Read the states of fragments that are derived again; those of the others are met when they are written. */
 static void
-read_known(const CdpBatch *batch, Known *known)
+read_refolded(CdpBatch *batch)
 {
-	CdpColumn *keys[2] = {cdp_column(INT8OID, 64), cdp_column(INT8OID, 64)};
+	CdpColumn *keys[2] = {cdp_column(INT8OID, 8), cdp_column(INT8OID, 8)};
+	CdpBatchFragment **fragments = palloc(sizeof(CdpBatchFragment *) * ((Size) batch->n_fragments + 1));
 	bool *is_new;
+	int n = 0;
 
-	known->context = CurrentMemoryContext;
-	known->fragments = palloc(sizeof(CdpBatchFragment *) * ((Size) batch->n_fragments + 1));
 	for (int i = 0; i < batch->n_fragments; i++)
 	{
-		if (batch->fragments[i].known.consents != NULL)
-			known->fragments[known->n++] = &batch->fragments[i];
+		if (batch->fragments[i].is_refolded && batch->fragments[i].known.consents != NULL)
+			fragments[n++] = &batch->fragments[i];
 	}
-	qsort(known->fragments, known->n, sizeof(CdpBatchFragment *), cdp_batch_compare_fragments);
-	known->states = palloc0(sizeof(CdpStamped *) * ((Size) known->n + 1));
-	is_new = palloc(sizeof(bool) * ((Size) known->n + 1));
-	for (int i = 0; i < known->n; i++)
+	qsort(fragments, n, sizeof(CdpBatchFragment *), cdp_batch_compare_fragments);
+	for (int i = 0; i < n; i++)
 	{
-		cdp_column_add(keys[0], Int64GetDatum(known->fragments[i]->anchor_id));
-		cdp_column_add(keys[1], Int64GetDatum(known->fragments[i]->identifier_id));
+		cdp_column_add(keys[0], Int64GetDatum(fragments[i]->anchor_id));
+		cdp_column_add(keys[1], Int64GetDatum(fragments[i]->identifier_id));
 	}
-	cdp_update(&read_states, keys, take_state, known, is_new);
-}
-
-/* Write a row for each consent that is another than before. */
-static void
-write_ledger(const CdpBatch *batch, const Known *known)
-{
-	static const Oid types[] = {INT8OID, TEXTOID, BOOLOID, TIMESTAMPTZOID, TIMESTAMPTZOID};
-	CdpColumn *columns[lengthof(types)];
-
-	for (int i = 0; i < (int) lengthof(types); i++)
-		columns[i] = cdp_column(types[i], 64);
-	for (int i = 0; i < known->n; i++)
-	{
-		const CdpStamped *map = known->fragments[i]->known.consents;
-
-		for (int j = 0; j < cdp_stamped_count(map); j++)
-		{
-			CdpStampedEntry now = cdp_stamped_entry(map, j);
-			CdpStampedEntry before;
-
-			if (known->states[i] != NULL && cdp_stamped_find(known->states[i], now.name, now.name_length, &before) &&
-				(before.at > now.at || cdp_consent_is_granted(&before) == cdp_consent_is_granted(&now) ||
-				 (before.at == now.at && !cdp_consent_is_granted(&before))))
-				continue;
-			cdp_column_add(columns[0], Int64GetDatum(known->fragments[i]->identifier_id));
-			cdp_column_add_text(columns[1], now.name, now.name_length);
-			cdp_column_add(columns[2], BoolGetDatum(cdp_consent_is_granted(&now)));
-			cdp_column_add(columns[3], TimestampTzGetDatum(now.at));
-			cdp_column_add(columns[4], TimestampTzGetDatum(batch->now));
-		}
-	}
-	cdp_append(&append_ledger, columns);
+	is_new = palloc(sizeof(bool) * ((Size) n + 1));
+	cdp_update(&read_states, keys, take_state, fragments, is_new);
 }
 
 void
@@ -129,15 +90,56 @@ cdp_consent_collect(CdpBatch *batch)
 {
 	MemoryContext old = MemoryContextSwitchTo(batch->context);
 	CdpGatherer gatherer = {0};
-	Known known = {0};
 
 	for (int i = 0; i < batch->n_messages; i++)
 		gather(&gatherer, &batch->messages[i]);
 	if (gatherer.n > 0)
 	{
 		cdp_gather_build(&gatherer, cdp_stamped_tie_refusal, take_consents, batch);
-		read_known(batch, &known);
-		write_ledger(batch, &known);
+		read_refolded(batch);
 	}
+	MemoryContextSwitchTo(old);
+}
+
+/* Is a consent another than before, and said no earlier? */
+static bool
+is_change(const CdpStamped *stored, const CdpStampedEntry *now)
+{
+	CdpStampedEntry before;
+
+	if (stored == NULL || !cdp_stamped_find(stored, now->name, now->name_length, &before))
+		return true;
+	return before.at <= now->at && cdp_consent_is_granted(&before) != cdp_consent_is_granted(now) &&
+		   (before.at < now->at || cdp_consent_is_granted(&before));
+}
+
+void
+cdp_consent_record(CdpBatch *batch)
+{
+	static const Oid types[] = {INT8OID, TEXTOID, BOOLOID, TIMESTAMPTZOID, TIMESTAMPTZOID};
+	MemoryContext old = MemoryContextSwitchTo(batch->context);
+	CdpColumn *columns[lengthof(types)];
+
+	for (int i = 0; i < (int) lengthof(types); i++)
+		columns[i] = cdp_column(types[i], 64);
+	for (int i = 0; i < batch->n_fragments; i++)
+	{
+		const CdpBatchFragment *fragment = &batch->fragments[i];
+		int n = fragment->known.consents == NULL ? 0 : cdp_stamped_count(fragment->known.consents);
+
+		for (int j = 0; j < n; j++)
+		{
+			CdpStampedEntry now = cdp_stamped_entry(fragment->known.consents, j);
+
+			if (!is_change(fragment->consents_before, &now))
+				continue;
+			cdp_column_add(columns[0], Int64GetDatum(fragment->identifier_id));
+			cdp_column_add_text(columns[1], now.name, now.name_length);
+			cdp_column_add(columns[2], BoolGetDatum(cdp_consent_is_granted(&now)));
+			cdp_column_add(columns[3], TimestampTzGetDatum(now.at));
+			cdp_column_add(columns[4], TimestampTzGetDatum(batch->now));
+		}
+	}
+	cdp_append(&append_ledger, columns);
 	MemoryContextSwitchTo(old);
 }

@@ -8,7 +8,10 @@
 #include "base/base.h"
 #include "identity/identity.h"
 
-/* Read the consents that the batch's messages carry; note changes in the ledger. */
+/* Read the consents that the batch's messages carry. */
 extern void cdp_consent_collect(CdpBatch *batch);
+
+/* Note in the ledger which of them are others than before; after the fragments were written. */
+extern void cdp_consent_record(CdpBatch *batch);
 
 #endif

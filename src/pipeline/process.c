@@ -57,6 +57,7 @@ static const Stage stages[] = {
 	{"consent", cdp_consent_collect},		/* what people allow */
 	{"timeline", cdp_profile_timeline},		/* what they did */
 	{"fold", cdp_profile_fold},				/* what is known of them */
+	{"ledger", cdp_consent_record},			/* what they allow now and did not before, or no longer */
 	{"evaluate", cdp_segment_evaluate},		/* who enters and leaves which segment */
 	{"emit", cdp_activation_emit},			/* the change log */
 	{"reject", cdp_event_reject},			/* what could not be taken, and why */

@@ -9,6 +9,7 @@
 #include "profile/fragment.h"
 #include "profile/trait_rules.h"
 #include "catalog/pg_type.h"
+#include "utils/memutils.h"
 
 CDP_UPSERT(write_fragments, "fragment", "fragment_pkey", 2,
 		   "anchor_id, identifier_id, traits, consents, first_seen_at, last_seen_at, event_count",
@@ -130,8 +131,15 @@ count_events(CdpBatch *batch)
 static bool
 merge_fragment(void *arg, int i, Datum *values, bool *nulls)
 {
-	const CdpBatchFragment *const *fragments = arg;
+	CdpBatchFragment **fragments = arg;
 
+	if (fragments[i]->known.consents != NULL && !nulls[3])
+	{
+		MemoryContext old = MemoryContextSwitchTo(GetMemoryChunkContext(fragments));
+
+		fragments[i]->consents_before = (CdpStamped *) PG_DETOAST_DATUM_COPY(values[3]);
+		MemoryContextSwitchTo(old);
+	}
 	cdp_merge_known(&fragments[i]->known, values + 2, nulls + 2);
 	return true;
 }
@@ -140,7 +148,7 @@ void
 cdp_fragments_store(CdpBatch *batch)
 {
 	CdpGatherer gatherer = {0};
-	const CdpBatchFragment **fragments = palloc(sizeof(CdpBatchFragment *) * ((Size) batch->n_fragments + 1));
+	CdpBatchFragment **fragments = palloc(sizeof(CdpBatchFragment *) * ((Size) batch->n_fragments + 1));
 	CdpColumn *columns[7];
 	int n = 0;
 
