@@ -133,18 +133,6 @@ read_identifiers_of(Datum *ids, Told *told, int n_told, Identifiers *identifiers
 	cdp_done();
 }
 
-/* A stamped map as an object; none is {}. */
-static JEntry
-write_map(StringInfo out, const CdpStamped *map)
-{
-	CdpJsonbWriter empty;
-
-	if (map != NULL)
-		return cdp_stamped_write(out, map);
-	empty = cdp_jsonb_begin(out, JB_FOBJECT, 0);
-	return cdp_jsonb_end(&empty);
-}
-
 /* The document of a changed profile; its members stand in jsonb's order. */
 static Jsonb *
 write_told(const Told *told, const Identifiers *identifiers)
@@ -158,8 +146,8 @@ write_told(const Told *told, const Identifiers *identifiers)
 	for (int i = 0; i < (int) lengthof(members); i++)
 		cdp_jsonb_add(&object, cdp_jsonb_write_string(&out, members[i], strlen(members[i])));
 	cdp_jsonb_add(&object, cdp_jsonb_write_string(&out, told->entity, strlen(told->entity)));
-	cdp_jsonb_add(&object, write_map(&out, told->traits));
-	cdp_jsonb_add(&object, write_map(&out, told->consents));
+	cdp_jsonb_add(&object, cdp_stamped_write(&out, told->traits));
+	cdp_jsonb_add(&object, cdp_stamped_write(&out, told->consents));
 	array = cdp_jsonb_begin(&out, JB_FARRAY, told->n_identifiers);
 	for (int i = told->first_identifier; i < told->first_identifier + told->n_identifiers; i++)
 		cdp_jsonb_add(&array, cdp_jsonb_write_string(&out, identifiers->texts[i], identifiers->lengths[i]));

@@ -304,6 +304,8 @@ put(Appender *a, ResultRelInfo *target)
 		if (!slot->tts_isnull[i] && TupleDescAttr(slot->tts_tupleDescriptor, i)->attlen == -1)
 			buffer->bytes += VARSIZE_ANY(DatumGetPointer(slot->tts_values[i]));
 	}
+	if (a->n_defaulted > 0 && a->routing != NULL)
+		ExecMaterializeSlot(slot); /* another partition's flush lets go of the memory of defaults */
 	if (buffer->n == MAX_BUFFERED_ROWS || buffer->bytes >= MAX_BUFFERED_BYTES)
 		flush(a, buffer);
 }

@@ -25,9 +25,12 @@ typedef struct CdpAppend
 } CdpAppend;
 
 /* A kind of rows: their table, columns, the parameters $1, .. of as many arrays and the types of those. */
+#define CDP_APPENDED(table, columns, parameters, types)                                                                \
+	{                                                                                                                  \
+		table, columns, {"INSERT INTO cdp." table " (" columns ") SELECT * FROM unnest(" parameters ")", types, NULL, InvalidOid, 0} \
+	}
 #define CDP_APPEND(name, table, columns, parameters, types)                                                            \
-	static CdpAppend name = {                                                                                          \
-		table, columns, {"INSERT INTO cdp." table " (" columns ") SELECT * FROM unnest(" parameters ")", types, NULL, InvalidOid, 0}}
+	static CdpAppend name = CDP_APPENDED(table, columns, parameters, types)
 
 /*
  * Append rows, column by column; returns how many.  When another transaction has stored a row of one of the keys the

@@ -327,11 +327,12 @@ cdp_stamped_write(StringInfo out, const CdpStamped *map)
 	CdpStampedEntry local[16];
 	CdpStampedEntry *entries = local;
 	CdpJsonbWriter object;
+	int count = map == NULL ? 0 : (int) map->count;
 	int n = 0;
 
-	if (map->count > lengthof(local))
-		entries = palloc_extended(sizeof(CdpStampedEntry) * (Size) map->count, MCXT_ALLOC_HUGE);
-	for (int i = 0; i < (int) map->count; i++)
+	if (count > (int) lengthof(local))
+		entries = palloc_extended(sizeof(CdpStampedEntry) * (Size) count, MCXT_ALLOC_HUGE);
+	for (int i = 0; i < count; i++)
 	{
 		entries[n] = cdp_stamped_entry(map, i);
 		entries[n].value = cdp_stamped_value(&entries[n]);

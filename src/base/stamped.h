@@ -124,7 +124,7 @@ extern bool cdp_stamped_equal(const CdpStamped *a, const CdpStamped *b);
 
 /* name -> value as jsonb; entries whose value is null are left out. */
 extern Jsonb *cdp_stamped_to_jsonb(const CdpStamped *map);
-extern JEntry cdp_stamped_write(StringInfo out, const CdpStamped *map); /* into a larger document */
+extern JEntry cdp_stamped_write(StringInfo out, const CdpStamped *map); /* into a larger document; NULL is {} */
 
 /* Binary input: a version byte and the text. */
 extern CdpStamped *cdp_stamped_recv(StringInfo in, const char *type_name, CdpStampedTie tie);

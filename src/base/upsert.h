@@ -26,7 +26,7 @@ typedef struct CdpUpsert
 #define CDP_UPSERT(name, table, index, n_keys, columns, parameters, types)                                             \
 	static CdpUpsert name = {                                                                                          \
 		index, n_keys,                                                                                                 \
-		{table, columns, {"INSERT INTO cdp." table " (" columns ") SELECT * FROM unnest(" parameters ")", types, NULL, InvalidOid, 0}}, \
+		CDP_APPENDED(table, columns, parameters, types),                                                               \
 		{NULL, types, NULL, InvalidOid, 0}, {NULL, types, NULL, InvalidOid, 0}}
 
 /*

@@ -112,18 +112,6 @@ write_time_of(StringInfo out, CdpLookup *row, int column)
 	return isnull ? JENTRY_ISNULL : write_time(out, DatumGetTimestampTz(at));
 }
 
-/* A stamped map as an object; nothing said is {}. */
-static JEntry
-write_map(StringInfo out, const CdpStamped *map)
-{
-	CdpJsonbWriter empty;
-
-	if (map != NULL)
-		return cdp_stamped_write(out, map);
-	empty = cdp_jsonb_begin(out, JB_FOBJECT, 0);
-	return cdp_jsonb_end(&empty);
-}
-
 /* A stamped map of the row; NULL: nothing said. */
 static CdpStamped *
 read_map(CdpLookup *row, int column)
@@ -372,7 +360,7 @@ write_account(StringInfo out, const Account *account)
 	Identities identities = read_identities(account->profile_id);
 	CdpJsonbWriter object = begin_object(out, &account_members);
 
-	cdp_jsonb_add(&object, write_map(out, account->traits));
+	cdp_jsonb_add(&object, cdp_stamped_write(out, account->traits));
 	cdp_jsonb_add(&object, write_number(out, account->profile_id));
 	cdp_jsonb_add(&object, write_identities(out, &identities));
 	cdp_jsonb_add(&object, write_time(out, account->last_seen_at));
@@ -409,9 +397,9 @@ write_document(CdpLookup *row, int64 profile_id)
 	cdp_jsonb_begin_document(&out, 1000);
 	object = begin_object(&out, &document_members);
 	cdp_jsonb_add(&object, cdp_jsonb_write_string(&out, VARDATA_ANY(entity), VARSIZE_ANY_EXHDR(entity)));
-	cdp_jsonb_add(&object, write_map(&out, read_traits(row)));
+	cdp_jsonb_add(&object, cdp_stamped_write(&out, read_traits(row)));
 	cdp_jsonb_add(&object, write_accounts(&out, entity, &identities));
-	cdp_jsonb_add(&object, write_map(&out, read_map(row, 2)));
+	cdp_jsonb_add(&object, cdp_stamped_write(&out, read_map(row, 2)));
 	cdp_jsonb_add(&object, write_segments(&out, profile_id));
 	cdp_jsonb_add(&object, write_number(&out, profile_id));
 	cdp_jsonb_add(&object, write_number(&out, DatumGetInt64(cdp_lookup_value(row, 5, &isnull))));
