@@ -6,22 +6,22 @@
 
 #include "access/attmap.h"
 #include "access/heapam.h"
-#include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "base/base.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "commands/sequence.h"
-#include "executor/execPartition.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "optimizer/optimizer.h"
+#include "partitioning/partbounds.h"
+#include "partitioning/partdesc.h"
 #include "rewrite/rewriteHandler.h"
-#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/datetime.h"
 #include "utils/lsyscache.h"
+#include "utils/partcache.h"
 #include "utils/rel.h"
 
 CDP_QUERY(make_partitions, "SELECT cdp.make_partitions($1, $2, $2)", "text,timestamptz");
@@ -30,88 +30,37 @@ CDP_QUERY(make_partitions, "SELECT cdp.make_partitions($1, $2, $2)", "text,times
 #define MAX_BUFFERED_BYTES 65536
 #define MIN_BULK_ROWS 100 /* for which memory of their own pays */
 
+/* What was found out about the table that rows are appended to; it stands in the table's memory. */
+typedef struct CdpAppended
+{
+	int attributes[CDP_MAX_ARGUMENTS]; /* of the columns given: which attributes they are, from 0 */
+	int n_columns;
+	int *defaulted; /* attributes of which defaults are computed */
+	ExprState **defaults;
+	int n_defaulted;
+	TupleTableSlot *row;
+	int partition_column; /* of a partitioned table: which of the columns given says the partition; -1: only SQL can tell */
+} CdpAppended;
+
 /* Rows on their way into a table, or a partition of it. */
 typedef struct RowBuffer
 {
-	ResultRelInfo *target;
-	AttrMap *map; /* from the table's columns to the partition's; NULL: they are the same */
+	CdpTable *table;
 	BulkInsertState state;
-	TupleTableSlot **slots;
-	int n_slots; /* that exist */
-	int n;		 /* that are filled */
+	int n; /* of the table's slots that are filled */
 	Size bytes;
 } RowBuffer;
 
 typedef struct Appender
 {
-	Relation table;
-	EState *estate;
-	ResultRelInfo *root;
-	ModifyTableState *routing_state; /* of a partitioned table */
-	PartitionTupleRouting *routing;
-	TupleTableSlot *row;
-	int attributes[CDP_MAX_ARGUMENTS]; /* of the columns given: which attributes they are, from 0 */
-	int n_columns;
-	int n_rows; /* that come */
-	int *defaulted; /* attributes of which defaults are computed */
-	ExprState **defaults;
-	int n_defaulted;
-	ResultRelInfo **targets; /* of each row: the partition it belongs to */
+	CdpTable *table;
+	const CdpAppended *known;
+	CdpColumn *const *columns;
+	Oid *targets; /* of each row of a partitioned table: the partition it belongs to */
 	List *buffers;
 	RowBuffer *last;
 	CommandId command;
 } Appender;
-
-/* Is there nothing about a table or partition that SQL alone does right? */
-static bool
-is_plain(Relation table)
-{
-	const FormData_pg_class *form = table->rd_rel;
-
-	return (form->relkind == RELKIND_RELATION || form->relkind == RELKIND_PARTITIONED_TABLE) && !form->relrowsecurity &&
-		   !form->relhasrules && table->trigdesc == NULL &&
-		   (table->rd_att->constr == NULL || !table->rd_att->constr->has_generated_stored);
-}
-
-bool
-cdp_is_plain(Relation table, AclMode privilege)
-{
-	return is_plain(table) && pg_class_aclcheck(RelationGetRelid(table), GetUserId(), privilege) == ACLCHECK_OK;
-}
-
-/* The attribute of a name, from 0. */
-static int
-find_attribute(TupleDesc descriptor, const char *name, int length)
-{
-	for (int i = 0; i < descriptor->natts; i++)
-	{
-		Form_pg_attribute attribute = TupleDescAttr(descriptor, i);
-
-		if (!attribute->attisdropped && strncmp(NameStr(attribute->attname), name, length) == 0 &&
-			NameStr(attribute->attname)[length] == '\0')
-			return i;
-	}
-	ereport(ERROR, (errcode(ERRCODE_UNDEFINED_COLUMN), errmsg("a column of a table of cdp does not exist"),
-					errhint("Run SELECT cdp.init() again.")));
-	pg_unreachable();
-}
-
-int
-cdp_column_attributes(Relation table, const char *columns, int *attributes)
-{
-	int n = 0;
-
-	for (const char *name = columns; name != NULL;)
-	{
-		const char *end = strstr(name, ", ");
-
-		Assert(n < CDP_MAX_ARGUMENTS);
-		attributes[n++] =
-			find_attribute(RelationGetDescr(table), name, end == NULL ? (int) strlen(name) : (int) (end - name));
-		name = end == NULL ? NULL : end + 2;
-	}
-	return n;
-}
 
 int
 cdp_append_columns(const CdpAppend *append)
@@ -123,189 +72,202 @@ cdp_append_columns(const CdpAppend *append)
 	return n;
 }
 
-/* Find the attributes that are given, and prepare the defaults of the others. */
+/* Prepare the defaults of the columns that are not given. */
 static void
-prepare_attributes(Appender *a, const char *names)
+prepare_defaults(CdpAppended *known, CdpTable *table)
 {
-	TupleDesc descriptor = RelationGetDescr(a->table);
-	bool *is_given = palloc0(sizeof(bool) * descriptor->natts);
+	bool *is_given = palloc0(sizeof(bool) * table->columns->natts);
 
-	a->n_columns = cdp_column_attributes(a->table, names, a->attributes);
-	for (int i = 0; i < a->n_columns; i++)
-		is_given[a->attributes[i]] = true;
-	a->defaulted = palloc(sizeof(int) * descriptor->natts);
-	a->defaults = palloc(sizeof(ExprState *) * descriptor->natts);
-	for (int i = 0; i < descriptor->natts; i++)
+	for (int i = 0; i < known->n_columns; i++)
+		is_given[known->attributes[i]] = true;
+	known->defaulted = palloc(sizeof(int) * table->columns->natts);
+	known->defaults = palloc(sizeof(ExprState *) * table->columns->natts);
+	for (int i = 0; i < table->columns->natts; i++)
 	{
-		Form_pg_attribute attribute = TupleDescAttr(descriptor, i);
+		Form_pg_attribute attribute = TupleDescAttr(table->columns, i);
 		Expr *expression = is_given[i] || attribute->attisdropped || attribute->attgenerated != '\0'
 							   ? NULL
-							   : (Expr *) build_column_default(a->table, i + 1);
+							   : (Expr *) build_column_default(table->relation, i + 1);
 
 		if (expression == NULL)
 			continue;
-		a->defaulted[a->n_defaulted] = i;
-		a->defaults[a->n_defaulted++] = ExecPrepareExpr(expression, a->estate);
+		known->defaulted[known->n_defaulted] = i;
+		known->defaults[known->n_defaulted++] = ExecPrepareExpr(expression, table->estate);
 	}
 }
 
-static void
-begin(Appender *a, const CdpAppend *append)
+/* The column given by whose ranges the table is partitioned, or -1. */
+static int
+find_partition_column(const CdpAppended *known, const CdpTable *table)
 {
-	a->estate = CreateExecutorState();
-	a->root = makeNode(ResultRelInfo);
-	InitResultRelInfo(a->root, a->table, 0, NULL, 0);
-	a->row = MakeSingleTupleTableSlot(RelationGetDescr(a->table), &TTSOpsVirtual);
-	a->command = GetCurrentCommandId(true);
-	prepare_attributes(a, append->columns);
-	if (a->table->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
+	PartitionKey key = RelationGetPartitionKey(table->relation);
+
+	for (int i = 0; key->strategy == PARTITION_STRATEGY_RANGE && key->partnatts == 1 && i < known->n_columns; i++)
 	{
-		a->routing_state = makeNode(ModifyTableState);
-		a->routing_state->ps.state = a->estate;
-		a->routing_state->operation = CMD_INSERT;
-		a->routing_state->mt_nrels = 1;
-		a->routing_state->resultRelInfo = a->root;
-		a->routing_state->rootResultRelInfo = a->root;
-		a->routing = ExecSetupPartitionTupleRouting(a->estate, a->table);
+		if (known->attributes[i] + 1 == key->partattrs[0])
+			return i;
 	}
-	else
-		ExecOpenIndices(a->root, false);
+	return -1;
 }
 
-/* Fill in what is given of a row. */
-static void
-fill(Appender *a, CdpColumn *const *columns, int i)
+/* What there is to know about the table, found out now if it was not before. */
+static const CdpAppended *
+examine(CdpAppend *append, CdpTable *table)
 {
-	TupleTableSlot *row = a->row;
+	MemoryContext old = MemoryContextSwitchTo(table->context);
+	CdpAppended *known = append->known;
+
+	if (known == NULL || append->known_of != table->number)
+	{
+		known = palloc0(sizeof(CdpAppended));
+		known->n_columns = cdp_table_attributes(table, append->columns, known->attributes);
+		known->row = MakeTupleTableSlot(table->columns, &TTSOpsVirtual);
+		prepare_defaults(known, table);
+		if (table->relation->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
+			known->partition_column = find_partition_column(known, table);
+		append->known = known;
+		append->known_of = table->number;
+	}
+	MemoryContextSwitchTo(old);
+	return known;
+}
+
+/* Find the partition of each row; false: one has none, or one that is not plain, and SQL has to do it. */
+static bool
+find_targets(Appender *a)
+{
+	Relation relation = a->table->relation;
+	PartitionKey key = RelationGetPartitionKey(relation);
+	PartitionDesc partitions = RelationGetPartitionDesc(relation, true);
+	const CdpColumn *column = a->known->partition_column < 0 ? NULL : a->columns[a->known->partition_column];
+
+	if (column == NULL || column->has_nulls || partitions->nparts == 0)
+		return false;
+	a->targets = palloc_extended(sizeof(Oid) * (Size) column->n, MCXT_ALLOC_HUGE);
+	for (int i = 0; i < column->n; i++)
+	{
+		bool is_equal;
+		Datum value = column->values[i];
+		int bound = partition_range_datum_bsearch(key->partsupfunc, key->partcollation, partitions->boundinfo, 1, &value, &is_equal);
+		int partition = partitions->boundinfo->indexes[bound + 1];
+
+		if (partition < 0 || !partitions->is_leaf[partition])
+			return false;
+		a->targets[i] = partitions->oids[partition];
+	}
+	return true;
+}
+
+/* Fill a row in: what is given and the defaults of the rest. */
+static void
+fill(Appender *a, int i)
+{
+	const CdpAppended *known = a->known;
+	TupleTableSlot *row = known->row;
+	ExprContext *context = GetPerTupleExprContext(a->table->estate);
 
 	ExecClearTuple(row);
 	memset(row->tts_isnull, true, sizeof(bool) * row->tts_tupleDescriptor->natts);
-	for (int k = 0; k < a->n_columns; k++)
+	for (int k = 0; k < known->n_columns; k++)
 	{
-		row->tts_values[a->attributes[k]] = columns[k]->values[i];
-		row->tts_isnull[a->attributes[k]] = columns[k]->nulls[i];
+		row->tts_values[known->attributes[k]] = a->columns[k]->values[i];
+		row->tts_isnull[known->attributes[k]] = a->columns[k]->nulls[i];
+	}
+	for (int k = 0; k < known->n_defaulted; k++)
+	{
+		int attribute = known->defaulted[k];
+
+		row->tts_values[attribute] = ExecEvalExprSwitchContext(known->defaults[k], context, &row->tts_isnull[attribute]);
 	}
 	ExecStoreVirtualTuple(row);
-}
-
-/* Fill in the defaults of the others. */
-static void
-fill_defaults(Appender *a)
-{
-	ExprContext *context = GetPerTupleExprContext(a->estate);
-
-	for (int k = 0; k < a->n_defaulted; k++)
-	{
-		int attribute = a->defaulted[k];
-
-		a->row->tts_values[attribute] = ExecEvalExprSwitchContext(a->defaults[k], context, &a->row->tts_isnull[attribute]);
-	}
-}
-
-/* Find the partition of each row; false: one of them is not plain.  What they are partitioned by is given. */
-static bool
-find_targets(Appender *a, CdpColumn *const *columns)
-{
-	int n = columns[0]->n;
-	ResultRelInfo *last = a->root;
-
-	a->targets = palloc_extended(sizeof(ResultRelInfo *) * (Size) n, MCXT_ALLOC_HUGE);
-	for (int i = 0; i < n; i++)
-	{
-		fill(a, columns, i);
-		a->targets[i] = ExecFindPartition(a->routing_state, a->root, a->routing, a->row, a->estate);
-		if (a->targets[i] != last && !is_plain(a->targets[i]->ri_RelationDesc))
-			return false;
-		last = a->targets[i];
-	}
-	return true;
 }
 
 /* Store the rows of a buffer, and their entries in the indexes. */
 static void
 flush(Appender *a, RowBuffer *buffer)
 {
-	ResultRelInfo *target = buffer->target;
-	MemoryContext old = MemoryContextSwitchTo(GetPerTupleMemoryContext(a->estate));
+	CdpTable *table = buffer->table;
+	MemoryContext old = MemoryContextSwitchTo(GetPerTupleMemoryContext(table->estate));
 
-	table_multi_insert(target->ri_RelationDesc, buffer->slots, buffer->n, a->command, 0, buffer->state);
+	table_multi_insert(table->relation, table->slots, buffer->n, a->command, 0, buffer->state);
 	MemoryContextSwitchTo(old);
 	for (int i = 0; i < buffer->n; i++)
 	{
-		if (target->ri_NumIndices > 0)
-			ExecInsertIndexTuples(target, buffer->slots[i], a->estate, false, false, NULL, NIL
-#if PG_VERSION_NUM >= 160000
-								  , false
-#endif
-			);
-		ExecClearTuple(buffer->slots[i]);
+		cdp_table_index(table, table->slots[i], false, false);
+		ExecClearTuple(table->slots[i]);
 	}
-	ResetPerTupleExprContext(a->estate);
+	ResetPerTupleExprContext(table->estate);
 	buffer->n = 0;
 	buffer->bytes = 0;
 }
 
-/* The buffer of a table or partition. */
+/* See how a partition's columns stand, which may be in another order than the table's. */
+static void
+map_partition(const CdpTable *table, CdpTable *partition)
+{
+	MemoryContext old = MemoryContextSwitchTo(partition->context);
+
+#if PG_VERSION_NUM >= 160000
+	partition->map = build_attrmap_by_name_if_req(table->columns, partition->columns, false);
+#else
+	partition->map = build_attrmap_by_name_if_req(table->columns, partition->columns);
+#endif
+	partition->mapped = table->number;
+	MemoryContextSwitchTo(old);
+}
+
+/* The buffer of the table, or a partition of it; NULL: it is not plain. */
 static RowBuffer *
-buffer_of(Appender *a, ResultRelInfo *target)
+buffer_of(Appender *a, Oid target)
 {
 	ListCell *cell;
 	RowBuffer *buffer;
 
-	if (a->last != NULL && a->last->target == target)
+	if (a->last != NULL && a->last->table->oid == target)
 		return a->last;
 	foreach (cell, a->buffers)
 	{
 		a->last = lfirst(cell);
-		if (a->last->target == target)
+		if (a->last->table->oid == target)
 			return a->last;
 	}
 	buffer = palloc0(sizeof(RowBuffer));
-	buffer->target = target;
-	if (a->n_rows >= MIN_BULK_ROWS)
+	buffer->table = a->table;
+	if (target != a->table->oid)
+	{
+		buffer->table = cdp_table_open(target, RowExclusiveLock);
+		if (buffer->table->mapped != a->table->number)
+			map_partition(a->table, buffer->table);
+	}
+	if (a->columns[0]->n >= MIN_BULK_ROWS)
 		buffer->state = GetBulkInsertState();
-	buffer->slots = palloc(sizeof(TupleTableSlot *) * Min(a->n_rows, MAX_BUFFERED_ROWS));
-	if (target != a->root)
-#if PG_VERSION_NUM >= 160000
-		buffer->map = build_attrmap_by_name_if_req(RelationGetDescr(a->table), RelationGetDescr(target->ri_RelationDesc), false);
-#else
-		buffer->map = build_attrmap_by_name_if_req(RelationGetDescr(a->table), RelationGetDescr(target->ri_RelationDesc));
-#endif
 	a->buffers = lappend(a->buffers, buffer);
 	return a->last = buffer;
 }
 
 /* Put the row that is filled in into the buffer of its table or partition. */
 static void
-put(Appender *a, ResultRelInfo *target)
+put(Appender *a, RowBuffer *buffer)
 {
-	RowBuffer *buffer = buffer_of(a, target);
-	TupleTableSlot *slot;
+	const TupleTableSlot *row = a->known->row;
+	TupleTableSlot *slot = cdp_table_slot(buffer->table, buffer->n++);
+	int n = slot->tts_tupleDescriptor->natts;
 
-	if (buffer->n == buffer->n_slots)
-		buffer->slots[buffer->n_slots++] = table_slot_create(target->ri_RelationDesc, NULL);
-	slot = buffer->slots[buffer->n++];
-	ExecClearTuple(slot);
-	if (buffer->map != NULL)
-		execute_attr_map_slot(buffer->map, a->row, slot);
+	if (buffer->table->map != NULL)
+		execute_attr_map_slot(buffer->table->map, a->known->row, slot);
 	else
 	{
-		int n = a->row->tts_tupleDescriptor->natts;
-
-		memcpy(slot->tts_values, a->row->tts_values, sizeof(Datum) * n);
-		memcpy(slot->tts_isnull, a->row->tts_isnull, sizeof(bool) * n);
+		memcpy(slot->tts_values, row->tts_values, sizeof(Datum) * n);
+		memcpy(slot->tts_isnull, row->tts_isnull, sizeof(bool) * n);
 		ExecStoreVirtualTuple(slot);
 	}
-	slot->tts_tableOid = RelationGetRelid(target->ri_RelationDesc);
-	if (target->ri_RelationDesc->rd_att->constr != NULL)
-		ExecConstraints(target, slot, a->estate);
-	for (int i = 0; i < slot->tts_tupleDescriptor->natts; i++)
+	slot->tts_tableOid = buffer->table->oid;
+	cdp_table_check(buffer->table, slot);
+	for (int i = 0; i < n; i++)
 	{
 		if (!slot->tts_isnull[i] && TupleDescAttr(slot->tts_tupleDescriptor, i)->attlen == -1)
 			buffer->bytes += VARSIZE_ANY(DatumGetPointer(slot->tts_values[i]));
 	}
-	if (a->n_defaulted > 0 && a->routing != NULL)
-		ExecMaterializeSlot(slot); /* another partition's flush lets go of the memory of defaults */
 	if (buffer->n == MAX_BUFFERED_ROWS || buffer->bytes >= MAX_BUFFERED_BYTES)
 		flush(a, buffer);
 }
@@ -321,36 +283,44 @@ end(Appender *a)
 
 		if (buffer->n > 0)
 			flush(a, buffer);
-		for (int i = 0; i < buffer->n_slots; i++)
-			ExecDropSingleTupleTableSlot(buffer->slots[i]);
 		if (buffer->state != NULL)
 			FreeBulkInsertState(buffer->state);
+		if (buffer->table != a->table)
+			cdp_table_close(buffer->table);
 	}
-	if (a->routing != NULL)
-		ExecCleanupTupleRouting(a->routing_state, a->routing);
-	else
-		ExecCloseIndices(a->root);
-	ExecDropSingleTupleTableSlot(a->row);
-	FreeExecutorState(a->estate);
-	CommandCounterIncrement();
+	ExecClearTuple(a->known->row);
 }
 
-/* Store all rows; false: none, a partition is not plain. */
+/* Are all partitions that rows go to plain? */
 static bool
-store(const CdpAppend *append, Relation table, CdpColumn *const *columns)
+are_targets_plain(Appender *a)
 {
-	Appender a = {.table = table, .n_rows = columns[0]->n};
+	for (int i = 0; i < a->columns[0]->n; i++)
+	{
+		RowBuffer *buffer = i > 0 && a->targets[i] == a->targets[i - 1] ? a->last : buffer_of(a, a->targets[i]);
+
+		if (!cdp_table_is_plain(buffer->table, ACL_NO_RIGHTS)) /* those are asked of the table */
+			return false;
+	}
+	return true;
+}
+
+/* Store all rows; false: none, SQL has to do it. */
+static bool
+store(CdpAppend *append, CdpTable *table, CdpColumn *const *columns)
+{
+	Appender a = {.table = table, .columns = columns, .command = GetCurrentCommandId(true)};
+	bool is_partitioned = table->relation->rd_rel->relkind == RELKIND_PARTITIONED_TABLE;
 	bool is_possible;
 
-	begin(&a, append);
-	is_possible = a.routing == NULL || find_targets(&a, columns);
+	a.known = examine(append, table);
+	is_possible = !is_partitioned || (find_targets(&a) && are_targets_plain(&a));
 	for (int i = 0; is_possible && i < columns[0]->n; i++)
 	{
 		if ((i & 0xFF) == 0)
 			CHECK_FOR_INTERRUPTS();
-		fill(&a, columns, i);
-		fill_defaults(&a);
-		put(&a, a.routing == NULL ? a.root : a.targets[i]);
+		fill(&a, i);
+		put(&a, buffer_of(&a, is_partitioned ? a.targets[i] : table->oid));
 	}
 	end(&a);
 	return is_possible;
@@ -358,13 +328,12 @@ store(const CdpAppend *append, Relation table, CdpColumn *const *columns)
 
 /* As store(); a key that is there already is another transaction's, so that trying again may help, and its error tells nobody's data. */
 static bool
-try_store(const CdpAppend *append, Relation table, CdpColumn *const *columns)
+try_store(CdpAppend *append, CdpTable *table, CdpColumn *const *columns)
 {
 	MemoryContext caller = CurrentMemoryContext;
-	MemoryContext context = AllocSetContextCreate(caller, "cdp append", ALLOCSET_DEFAULT_SIZES);
 	volatile bool is_stored = false;
 
-	MemoryContextSwitchTo(context);
+	MemoryContextSwitchTo(table->use);
 	PG_TRY();
 	{
 		is_stored = store(append, table, columns);
@@ -385,7 +354,6 @@ try_store(const CdpAppend *append, Relation table, CdpColumn *const *columns)
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(caller);
-	MemoryContextDelete(context);
 	return is_stored;
 }
 
@@ -404,15 +372,17 @@ insert(CdpAppend *append, CdpColumn *const *columns)
 int
 cdp_append(CdpAppend *append, CdpColumn *const *columns)
 {
-	Relation table;
+	CdpTable *table;
 	bool is_stored;
 
 	if (columns[0]->n == 0)
 		return 0;
-	table = table_open(cdp_relation_oid(append->table), RowExclusiveLock);
-	is_stored = cdp_is_plain(table, ACL_INSERT) && try_store(append, table, columns);
-	table_close(table, NoLock);
-	if (!is_stored)
+	table = cdp_table_open(cdp_relation_oid(append->table), RowExclusiveLock);
+	is_stored = cdp_table_is_plain(table, ACL_INSERT) && try_store(append, table, columns);
+	cdp_table_close(table);
+	if (is_stored)
+		CommandCounterIncrement();
+	else
 		insert(append, columns);
 	return columns[0]->n;
 }

@@ -12,9 +12,8 @@
 #define CDP_APPEND_H
 
 #include "base/spi.h"
+#include "base/table.h"
 #include "datatype/timestamp.h"
-#include "nodes/parsenodes.h"
-#include "utils/rel.h"
 
 /* What is appended: static, one per kind of rows. */
 typedef struct CdpAppend
@@ -22,12 +21,15 @@ typedef struct CdpAppend
 	const char *table;	 /* in schema cdp */
 	const char *columns; /* names, separated by ", " */
 	CdpQuery by_sql;
+	struct CdpAppended *known; /* what was found out about the table, see append.c */
+	uint64 known_of;		   /* the making of the table of which it was */
 } CdpAppend;
 
 /* A kind of rows: their table, columns, the parameters $1, .. of as many arrays and the types of those. */
 #define CDP_APPENDED(table, columns, parameters, types)                                                                \
 	{                                                                                                                  \
-		table, columns, {"INSERT INTO cdp." table " (" columns ") SELECT * FROM unnest(" parameters ")", types, NULL, InvalidOid, 0} \
+		table, columns,                                                                                                \
+			{"INSERT INTO cdp." table " (" columns ") SELECT * FROM unnest(" parameters ")", types, NULL, InvalidOid, 0}, NULL, 0 \
 	}
 #define CDP_APPEND(name, table, columns, parameters, types)                                                            \
 	static CdpAppend name = CDP_APPENDED(table, columns, parameters, types)
@@ -38,12 +40,8 @@ typedef struct CdpAppend
  */
 extern int cdp_append(CdpAppend *append, CdpColumn *const *columns);
 
-/* Is a table nothing but rows, which the caller has the privilege to read or write? Else SQL has to do it. */
-extern bool cdp_is_plain(Relation table, AclMode privilege);
-
-/* How many columns are appended; which attributes of a table columns so written are, from 0 (returns how many). */
+/* How many columns are appended. */
 extern int cdp_append_columns(const CdpAppend *append);
-extern int cdp_column_attributes(Relation table, const char *columns, int *attributes);
 
 /* See that a table of ours that is partitioned by month (UTC) has the partition of an instant. */
 extern void cdp_append_prepare(const char *table, TimestampTz at);

@@ -234,13 +234,36 @@ cdp_relation_oid(const char *name)
 	return relation;
 }
 
+/* How values of a type are kept; the commonest are known. */
+static void
+describe_type(CdpColumn *column)
+{
+	switch (column->type)
+	{
+		case INT8OID:
+		case TIMESTAMPTZOID:
+			column->typlen = sizeof(int64);
+			column->typbyval = FLOAT8PASSBYVAL;
+			column->typalign = TYPALIGN_DOUBLE;
+			break;
+		case TEXTOID:
+		case JSONBOID:
+			column->typlen = -1;
+			column->typbyval = false;
+			column->typalign = TYPALIGN_INT;
+			break;
+		default:
+			get_typlenbyvalalign(column->type, &column->typlen, &column->typbyval, &column->typalign);
+	}
+}
+
 CdpColumn *
 cdp_column(Oid type, int expected)
 {
 	CdpColumn *column = palloc0(sizeof(CdpColumn));
 
 	column->type = type;
-	get_typlenbyvalalign(type, &column->typlen, &column->typbyval, &column->typalign);
+	describe_type(column);
 	column->capacity = Max(8, expected);
 	column->values = palloc_extended(sizeof(Datum) * (Size) column->capacity, MCXT_ALLOC_HUGE);
 	column->nulls = palloc(sizeof(bool) * (Size) column->capacity);

@@ -5,34 +5,32 @@
  * The caller holds the people whose rows these are, so nobody else changes them meanwhile; should somebody, or
  * store the same key, the error is 40001: who begins again finds them.  Keys come sorted, each once.  The table's
  * unique index is used directly, under the privileges that SQL would ask for; a table that SQL alone writes rightly
- * (append.h) is written by it.
+ * (table.h) is written by it.
  */
 #ifndef CDP_UPSERT_H
 #define CDP_UPSERT_H
 
 #include "base/append.h"
+#include "base/scan.h"
 
 /* What is written: static, one per kind of rows. */
 typedef struct CdpUpsert
 {
-	const char *index; /* unique, its columns the first ones of the rows; in schema cdp */
-	int n_keys;
-	CdpAppend append; /* table and columns */
-	CdpQuery read_by_sql;
+	CdpScan scan;	  /* by a unique index, of the columns */
+	CdpAppend append; /* of the same columns */
 	CdpQuery update_by_sql;
 } CdpUpsert;
 
 /* A kind of rows: table, index, how many columns are its keys; columns, parameters and types as of CDP_APPEND. */
 #define CDP_UPSERT(name, table, index, n_keys, columns, parameters, types)                                             \
 	static CdpUpsert name = {                                                                                          \
-		index, n_keys,                                                                                                 \
-		CDP_APPENDED(table, columns, parameters, types),                                                               \
-		{NULL, types, NULL, InvalidOid, 0}, {NULL, types, NULL, InvalidOid, 0}}
+		CDP_SCANNED(table, index, n_keys, columns, types), CDP_APPENDED(table, columns, parameters, types),            \
+		{NULL, types, NULL, InvalidOid, 0}}
 
 /*
  * Merge a row that is there with the i-th of the caller's: 'values' and 'nulls' hold the stored columns in the
  * caller's order and are changed in place, in the current context, which lives until the row is written.
- * Returns whether anything is to be written; who always says no has found rows by their keys.
+ * Returns whether anything is to be written.
  */
 typedef bool (*CdpMergeRow)(void *arg, int i, Datum *values, bool *nulls);
 
@@ -44,5 +42,10 @@ extern int cdp_update(CdpUpsert *upsert, CdpColumn *const *columns, CdpMergeRow 
 
 /* The same, and those that are not there are appended. */
 extern int cdp_upsert(CdpUpsert *upsert, CdpColumn *const *columns, CdpMergeRow merge, void *arg);
+
+/*
+ * The same of rows that the caller knows whole: where a stored one differs, the caller's stands in its place.
+ */
+extern int cdp_replace(CdpUpsert *upsert, CdpColumn *const *columns);
 
 #endif

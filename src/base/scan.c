@@ -1,0 +1,272 @@
+/*
+ * scan.c
+ *		The rows of one of our tables under many keys, straight from an index.
+ */
+#include "postgres.h"
+
+#include "access/nbtree.h"
+#include "access/stratnum.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "base/base.h"
+#include "base/scan.h"
+#include "catalog/pg_class.h"
+#include "executor/executor.h"
+#include "miscadmin.h"
+#include "utils/lsyscache.h"
+#include "utils/snapmgr.h"
+
+/* What was found out about the table of a scan; it stands in the table's memory. */
+typedef struct CdpScanned
+{
+	Oid index_oid;
+	ScanKeyData keys[CDP_MAX_ARGUMENTS];
+	int n_keys;
+	int attributes[CDP_MAX_ARGUMENTS]; /* of the columns, from 0 */
+	int n_columns;
+	AttrNumber last; /* the largest of them, from 1 */
+	TupleTableSlot *row;
+} CdpScanned;
+
+/* Find out which columns they are, and how the index compares keys. */
+static CdpScanned *
+examine(const CdpScan *scan, CdpTable *table, Relation index)
+{
+	MemoryContext old = MemoryContextSwitchTo(table->context);
+	CdpScanned *known = palloc0(sizeof(CdpScanned));
+
+	known->index_oid = RelationGetRelid(index);
+	known->n_keys = scan->n_keys;
+	known->n_columns = cdp_table_attributes(table, scan->columns, known->attributes);
+	for (int i = 0; i < known->n_columns; i++)
+		known->last = Max(known->last, known->attributes[i] + 1);
+	for (int i = 0; i < scan->n_keys; i++)
+	{
+		Oid type = index->rd_opcintype[i];
+		Oid equals = get_opfamily_member(index->rd_opfamily[i], type, type, BTEqualStrategyNumber);
+
+		if (!OidIsValid(equals) || index->rd_index->indkey.values[i] != known->attributes[i] + 1)
+			ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+							errmsg("index cdp.%s is not the one that cdp made", scan->index), errhint("Drop it and run SELECT cdp.init() again.")));
+		ScanKeyEntryInitialize(&known->keys[i], 0, i + 1, BTEqualStrategyNumber, InvalidOid, index->rd_indcollation[i],
+							   get_opcode(equals), (Datum) 0);
+	}
+	known->row = MakeTupleTableSlot(table->columns, table_slot_callbacks(table->relation));
+	MemoryContextSwitchTo(old);
+	return known;
+}
+
+void
+cdp_scanner_begin(CdpScanner *scanner, CdpScan *scan, CdpTable *table, LOCKMODE mode)
+{
+	bool is_known = scan->known != NULL && scan->known_of == table->number;
+
+	scanner->table = table;
+	scanner->mode = mode;
+	scanner->index = index_open(is_known ? scan->known->index_oid : cdp_relation_oid(scan->index), mode);
+	if (!is_known)
+	{
+		scan->known = examine(scan, table, scanner->index);
+		scan->known_of = table->number;
+	}
+	scanner->known = scan->known;
+	scanner->row = scanner->known->row;
+	scanner->snapshot = RegisterSnapshot(IsolationUsesXactSnapshot() ? GetTransactionSnapshot() : GetLatestSnapshot());
+#if PG_VERSION_NUM >= 180000
+	scanner->scan = index_beginscan(table->relation, scanner->index, scanner->snapshot, NULL, scan->n_keys, 0);
+#else
+	scanner->scan = index_beginscan(table->relation, scanner->index, scanner->snapshot, scan->n_keys, 0);
+#endif
+}
+
+void
+cdp_scanner_find(CdpScanner *scanner, CdpColumn *const *keys, int i)
+{
+	CdpScanned *known = scanner->known;
+
+	for (int k = 0; k < known->n_keys; k++)
+		known->keys[k].sk_argument = keys[k]->values[i];
+	index_rescan(scanner->scan, known->keys, known->n_keys, NULL, 0);
+}
+
+bool
+cdp_scanner_next(CdpScanner *scanner)
+{
+	return index_getnext_slot(scanner->scan, ForwardScanDirection, scanner->row);
+}
+
+void
+cdp_scanner_read(CdpScanner *scanner, Datum *values, bool *nulls)
+{
+	const CdpScanned *known = scanner->known;
+
+	slot_getsomeattrs(scanner->row, known->last);
+	for (int i = 0; i < known->n_columns; i++)
+	{
+		values[i] = scanner->row->tts_values[known->attributes[i]];
+		nulls[i] = scanner->row->tts_isnull[known->attributes[i]];
+	}
+}
+
+const int *
+cdp_scanner_attributes(const CdpScanner *scanner, int *n)
+{
+	*n = scanner->known->n_columns;
+	return scanner->known->attributes;
+}
+
+void
+cdp_scanner_end(CdpScanner *scanner)
+{
+	ExecClearTuple(scanner->row);
+	index_endscan(scanner->scan);
+	UnregisterSnapshot(scanner->snapshot);
+	index_close(scanner->index, scanner->mode); /* the lock of the table stays */
+}
+
+/* Lock the row in the slot, which then is as it was when it was locked; false: it is gone. */
+static bool
+lock_row(CdpScanner *scanner)
+{
+	TM_FailureData failure;
+	ItemPointerData place = scanner->row->tts_tid;
+	int flags = IsolationUsesXactSnapshot() ? 0 : TUPLE_LOCK_FLAG_FIND_LAST_VERSION;
+
+	ExecClearTuple(scanner->row);
+	switch (table_tuple_lock(scanner->table->relation, &place, scanner->snapshot, scanner->row, GetCurrentCommandId(false),
+							 LockTupleNoKeyExclusive, LockWaitBlock, flags, &failure))
+	{
+		case TM_Ok:
+			return true;
+		case TM_Deleted:
+		case TM_Updated:
+			if (IsolationUsesXactSnapshot())
+				ereport(ERROR, (errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+								errmsg("could not serialize access due to concurrent update"), errhint("Try the transaction again.")));
+			return false;
+		default:
+			return false; /* this transaction itself changed or deleted it since the snapshot was taken: there is another version */
+	}
+}
+
+/* Give out the rows straight from the index. */
+static uint64
+scan_index(CdpScan *scan, CdpTable *table, CdpColumn *const *keys, bool is_locked, CdpTakeRow take, void *arg)
+{
+	CdpScanner scanner;
+	uint64 n = 0;
+
+	cdp_scanner_begin(&scanner, scan, table, is_locked ? RowShareLock : AccessShareLock);
+	for (int i = 0; i < keys[0]->n; i++)
+	{
+		Datum values[CDP_MAX_ARGUMENTS];
+		bool nulls[CDP_MAX_ARGUMENTS];
+
+		CHECK_FOR_INTERRUPTS();
+		cdp_scanner_find(&scanner, keys, i);
+		while (cdp_scanner_next(&scanner))
+		{
+			if (is_locked && !lock_row(&scanner))
+				continue;
+			cdp_scanner_read(&scanner, values, nulls);
+			take(arg, i, values, nulls);
+			n++;
+		}
+	}
+	cdp_scanner_end(&scanner);
+	return n;
+}
+
+/* Write the statement, once a session: names and types of the keys are those of the first columns. */
+static void
+write_sql(CdpScan *scan, CdpQuery *query, bool is_locked)
+{
+	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+	StringInfoData names, parameters, condition;
+	const char *name = scan->columns;
+	const char *types = query->types;
+
+	initStringInfo(&names);
+	initStringInfo(&parameters);
+	initStringInfo(&condition);
+	for (int i = 0; i < scan->n_keys; i++)
+	{
+		int length = strcspn(name, ",");
+
+		appendStringInfo(&names, "%.*s, ", length, name);
+		appendStringInfo(&parameters, "%s$%d", i == 0 ? "" : ", ", i + 1);
+		appendStringInfo(&condition, "%sl.%.*s OPERATOR(pg_catalog.=) k.%.*s", i == 0 ? "" : " AND ", length, name, length, name);
+		name += length + 2;
+		types = strchrnul(types + 1, ',');
+	}
+	query->types = pnstrdup(query->types, types - query->types);
+	query->sql = psprintf("SELECT k.ord - 1, t.* FROM unnest(%s) WITH ORDINALITY AS k (%sord), LATERAL ("
+						  "SELECT %s FROM cdp.%s l WHERE %s%s) t",
+						  parameters.data, names.data, scan->columns, scan->table, condition.data, is_locked ? " FOR NO KEY UPDATE" : "");
+	MemoryContextSwitchTo(old);
+}
+
+uint64
+cdp_scan_by_sql(CdpScan *scan, CdpColumn *const *keys, bool is_locked)
+{
+	CdpQuery *query = is_locked ? &scan->locked_by_sql : &scan->by_sql;
+	Datum arguments[CDP_MAX_ARGUMENTS];
+
+	if (query->sql == NULL)
+		write_sql(scan, query, is_locked);
+	for (int i = 0; i < scan->n_keys; i++)
+		arguments[i] = cdp_column_array(keys[i]);
+	return cdp_run(query, arguments, NULL);
+}
+
+/* Give out the rows by SQL. */
+static uint64
+scan_by_sql(CdpScan *scan, CdpColumn *const *keys, bool is_locked, CdpTakeRow take, void *arg)
+{
+	uint64 n = cdp_scan_by_sql(scan, keys, is_locked);
+	SPITupleTable *rows = SPI_tuptable;
+
+	for (uint64 row = 0; row < n; row++)
+	{
+		Datum values[CDP_MAX_ARGUMENTS];
+		bool nulls[CDP_MAX_ARGUMENTS];
+
+		SPI_tuptable = rows;
+		for (int k = 0; k < rows->tupdesc->natts - 1; k++)
+			values[k] = cdp_result_datum(row, k + 2, &nulls[k]);
+		take(arg, (int) cdp_result_int64(row, 1, 0), values, nulls);
+	}
+	SPI_tuptable = rows;
+	cdp_done();
+	return n;
+}
+
+static uint64
+scan_rows(CdpScan *scan, CdpColumn *const *keys, bool is_locked, CdpTakeRow take, void *arg)
+{
+	CdpTable *table;
+	uint64 n;
+
+	if (keys[0]->n == 0)
+		return 0;
+	table = cdp_table_open(cdp_relation_oid(scan->table), is_locked ? RowShareLock : AccessShareLock);
+	if (table->relation->rd_rel->relkind == RELKIND_RELATION && cdp_table_is_plain(table, ACL_SELECT) &&
+		(!is_locked || cdp_table_is_plain(table, ACL_UPDATE)))
+		n = scan_index(scan, table, keys, is_locked, take, arg);
+	else
+		n = scan_by_sql(scan, keys, is_locked, take, arg);
+	cdp_table_close(table);
+	return n;
+}
+
+uint64
+cdp_scan(CdpScan *scan, CdpColumn *const *keys, CdpTakeRow take, void *arg)
+{
+	return scan_rows(scan, keys, false, take, arg);
+}
+
+uint64
+cdp_scan_locked(CdpScan *scan, CdpColumn *const *keys, CdpTakeRow take, void *arg)
+{
+	return scan_rows(scan, keys, true, take, arg);
+}

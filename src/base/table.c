@@ -1,0 +1,299 @@
+/*
+ * table.c
+ *		One of our tables, opened in C to find rows and to write them.
+ *
+ * What is found out about a table is kept until the relation cache says that something about it changed.  Its locks,
+ * and the relation cache's entries, are held while it is open only, as by a statement.
+ */
+#include "postgres.h"
+
+#include "access/attmap.h"
+#include "access/genam.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "base/base.h"
+#include "base/table.h"
+#include "catalog/pg_class.h"
+#include "executor/executor.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/hsearch.h"
+#include "utils/inval.h"
+#include "utils/memutils.h"
+#include "utils/syscache.h"
+
+typedef struct Known
+{
+	Oid oid;
+	CdpTable *table; /* NULL: nothing is known */
+} Known;
+
+static HTAB *all = NULL;
+
+/* Something about a relation, or about all, has changed; runs at any time, so it does nothing else. */
+static void
+forget(Datum arg, Oid oid)
+{
+	HASH_SEQ_STATUS status;
+	Known *known;
+
+	if (OidIsValid(oid))
+	{
+		known = hash_search(all, &oid, HASH_FIND, NULL);
+		if (known != NULL && known->table != NULL)
+			known->table->is_valid = false;
+		return;
+	}
+	hash_seq_init(&status, all);
+	while ((known = hash_seq_search(&status)) != NULL)
+	{
+		if (known->table != NULL)
+			known->table->is_valid = false;
+	}
+}
+
+/* A function, which a constraint or an index may call, has changed. */
+static void
+forget_all(Datum arg, int cache, uint32 hash)
+{
+	forget((Datum) 0, InvalidOid);
+}
+
+/* After an error nobody closes what was open. */
+static void
+abandon(int level)
+{
+	HASH_SEQ_STATUS status;
+	Known *known;
+
+	hash_seq_init(&status, all);
+	while ((known = hash_seq_search(&status)) != NULL)
+	{
+		if (known->table != NULL && known->table->level >= level)
+		{
+			known->table->is_valid = false;
+			known->table->level = 0;
+		}
+	}
+}
+
+static void
+end_transaction(XactEvent event, void *arg)
+{
+	if (event == XACT_EVENT_ABORT || event == XACT_EVENT_PARALLEL_ABORT)
+		abandon(1);
+}
+
+static void
+end_subtransaction(SubXactEvent event, SubTransactionId id, SubTransactionId parent, void *arg)
+{
+	if (event == SUBXACT_EVENT_ABORT_SUB)
+		abandon(GetCurrentTransactionNestLevel());
+}
+
+static void
+begin(void)
+{
+	HASHCTL control = {.keysize = sizeof(Oid), .entrysize = sizeof(Known), .hcxt = TopMemoryContext};
+
+	all = hash_create("cdp tables", 32, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	CacheRegisterRelcacheCallback(forget, (Datum) 0);
+	CacheRegisterSyscacheCallback(PROCOID, forget_all, (Datum) 0);
+	RegisterXactCallback(end_transaction, NULL);
+	RegisterSubXactCallback(end_subtransaction, NULL);
+}
+
+/* Find out about a table that is open. */
+static CdpTable *
+make(Relation relation, MemoryContext parent)
+{
+	static uint64 number = 0;
+	MemoryContext context = AllocSetContextCreate(parent, "cdp table", ALLOCSET_SMALL_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	CdpTable *table = palloc0(sizeof(CdpTable));
+
+	table->oid = RelationGetRelid(relation);
+	table->number = ++number;
+	table->context = context;
+	table->use = AllocSetContextCreate(context, "cdp table in use", ALLOCSET_SMALL_SIZES);
+	table->is_valid = true;
+	table->columns = CreateTupleDescCopyConstr(RelationGetDescr(relation));
+	table->estate = CreateExecutorState();
+	table->target = makeNode(ResultRelInfo);
+	InitResultRelInfo(table->target, relation, 0, NULL, 0);
+	MemoryContextSwitchTo(old);
+	return table;
+}
+
+static void
+destroy(CdpTable *table)
+{
+	MemoryContextDelete(table->context);
+}
+
+CdpTable *
+cdp_table_open(Oid oid, LOCKMODE mode)
+{
+	Relation relation;
+	Known *known;
+	CdpTable *table;
+	bool found;
+
+	if (all == NULL)
+		begin();
+	relation = table_open(oid, mode); /* hears of changes */
+	known = hash_search(all, &oid, HASH_ENTER, &found);
+	if (!found)
+		known->table = NULL;
+	table = known->table;
+	if (table != NULL && table->level > 0)
+		table = make(relation, CurrentMemoryContext); /* it is open already: a function that a constraint calls came here again */
+	else if (table == NULL || !table->is_valid)
+	{
+		if (table != NULL)
+			destroy(table);
+		known->table = NULL;
+		known->table = table = make(relation, TopMemoryContext);
+		table->is_shared = true;
+	}
+	table->relation = table->target->ri_RelationDesc = relation;
+	table->level = GetCurrentTransactionNestLevel();
+	return table;
+}
+
+static void
+open_indexes(CdpTable *table)
+{
+	ResultRelInfo *target = table->target;
+	MemoryContext old = MemoryContextSwitchTo(table->context);
+
+	if (table->index_oids == NULL)
+	{
+		ExecOpenIndices(target, false);
+		table->index_oids = palloc(sizeof(Oid) * (target->ri_NumIndices + 1));
+		for (int i = 0; i < target->ri_NumIndices; i++)
+			table->index_oids[i] = RelationGetRelid(target->ri_IndexRelationDescs[i]);
+	}
+	else
+		for (int i = 0; i < target->ri_NumIndices; i++)
+			target->ri_IndexRelationDescs[i] = index_open(table->index_oids[i], RowExclusiveLock);
+	for (int i = 0; i < target->ri_NumIndices; i++)
+		target->ri_IndexRelationInfo[i]->ii_Context = table->use;
+	table->has_open_indexes = true;
+	MemoryContextSwitchTo(old);
+}
+
+/* As an executor does, let go of the locks of indexes, too: that of the table stands for them. */
+static void
+close_indexes(CdpTable *table)
+{
+	for (int i = 0; i < table->target->ri_NumIndices; i++)
+	{
+#if PG_VERSION_NUM >= 170000
+		index_insert_cleanup(table->target->ri_IndexRelationDescs[i], table->target->ri_IndexRelationInfo[i]);
+#endif
+		table->target->ri_IndexRelationInfo[i]->ii_AmCache = NULL;
+		index_close(table->target->ri_IndexRelationDescs[i], RowExclusiveLock);
+	}
+	table->has_open_indexes = false;
+}
+
+void
+cdp_table_close(CdpTable *table)
+{
+	if (table->has_open_indexes)
+		close_indexes(table);
+	ResetPerTupleExprContext(table->estate);
+	MemoryContextReset(table->use);
+	table_close(table->relation, NoLock);
+	table->relation = NULL;
+	table->level = 0;
+	if (!table->is_shared)
+		destroy(table);
+}
+
+bool
+cdp_table_is_plain(const CdpTable *table, AclMode privilege)
+{
+	const FormData_pg_class *form = table->relation->rd_rel;
+	const TupleConstr *constraints = table->columns->constr;
+
+	if ((form->relkind != RELKIND_RELATION && form->relkind != RELKIND_PARTITIONED_TABLE) || form->relrowsecurity || form->relhasrules)
+		return false;
+	if (privilege != ACL_SELECT && (table->relation->trigdesc != NULL || (constraints != NULL && constraints->has_generated_stored)))
+		return false;
+	return privilege == ACL_NO_RIGHTS || pg_class_aclcheck(table->oid, GetUserId(), privilege) == ACLCHECK_OK;
+}
+
+/* The attribute of a name, from 0. */
+static int
+find_attribute(TupleDesc columns, const char *name, int length)
+{
+	for (int i = 0; i < columns->natts; i++)
+	{
+		Form_pg_attribute attribute = TupleDescAttr(columns, i);
+
+		if (!attribute->attisdropped && strncmp(NameStr(attribute->attname), name, length) == 0 &&
+			NameStr(attribute->attname)[length] == '\0')
+			return i;
+	}
+	ereport(ERROR, (errcode(ERRCODE_UNDEFINED_COLUMN), errmsg("a column of a table of cdp does not exist"),
+					errhint("Run SELECT cdp.init() again.")));
+	pg_unreachable();
+}
+
+int
+cdp_table_attributes(const CdpTable *table, const char *columns, int *attributes)
+{
+	int n = 0;
+
+	for (const char *name = columns; name != NULL;)
+	{
+		const char *end = strstr(name, ", ");
+
+		Assert(n < CDP_MAX_ARGUMENTS);
+		attributes[n++] = find_attribute(table->columns, name, end == NULL ? (int) strlen(name) : (int) (end - name));
+		name = end == NULL ? NULL : end + 2;
+	}
+	return n;
+}
+
+TupleTableSlot *
+cdp_table_slot(CdpTable *table, int i)
+{
+	if (i >= table->n_slots)
+	{
+		MemoryContext old = MemoryContextSwitchTo(table->context);
+		int n = Max(1, 2 * table->n_slots);
+
+		Assert(i == table->n_slots);
+		table->slots = table->slots == NULL ? palloc(sizeof(TupleTableSlot *) * n) : repalloc(table->slots, sizeof(TupleTableSlot *) * n);
+		for (int k = table->n_slots; k < n; k++)
+			table->slots[k] = MakeTupleTableSlot(table->columns, table_slot_callbacks(table->relation));
+		table->n_slots = n;
+		MemoryContextSwitchTo(old);
+	}
+	return ExecClearTuple(table->slots[i]);
+}
+
+void
+cdp_table_check(CdpTable *table, TupleTableSlot *row)
+{
+	if (table->columns->constr != NULL)
+		ExecConstraints(table->target, row, table->estate);
+}
+
+void
+cdp_table_index(CdpTable *table, TupleTableSlot *row, bool is_update, bool is_summarizing)
+{
+	if (!table->has_open_indexes)
+		open_indexes(table);
+	if (table->target->ri_NumIndices == 0)
+		return;
+#if PG_VERSION_NUM >= 160000
+	ExecInsertIndexTuples(table->target, row, table->estate, is_update, false, NULL, NIL, is_summarizing);
+#else
+	ExecInsertIndexTuples(table->target, row, table->estate, is_update, false, NULL, NIL);
+#endif
+}

@@ -1,0 +1,66 @@
+/*
+ * table.h
+ *		One of our tables, opened in C to find rows and to write them.
+ *
+ * An executor finds out for every statement what a table's columns, indexes and constraints are.  Here that is found
+ * out once a session, and again after something about the table has changed; so one row costs little more than its
+ * page and its index entries.  What reads (scan.h), appends (append.h) and merges rows (upsert.h) stands on it.
+ */
+#ifndef CDP_TABLE_H
+#define CDP_TABLE_H
+
+#include "postgres.h"
+#include "nodes/execnodes.h"
+#include "nodes/parsenodes.h"
+#include "storage/lockdefs.h"
+#include "utils/rel.h"
+
+typedef struct CdpTable
+{
+	Oid oid;
+	uint64 number;		   /* no other making of a table has it: what was found out about this one bears it */
+	MemoryContext context; /* lives as long as this making */
+	MemoryContext use;	   /* lives until it is closed: what indexes keep while rows go into them */
+	bool is_valid;		   /* nothing about the table has changed since */
+	bool is_shared;		   /* of the session; else it goes when it is closed */
+
+	/* while it is open */
+	Relation relation;
+	int level; /* of the transaction that opened it, 0: closed */
+	bool has_open_indexes;
+
+	TupleDesc columns; /* a copy */
+	EState *estate;
+	ResultRelInfo *target;
+	Oid *index_oids; /* NULL: not known yet */
+	TupleTableSlot **slots;
+	int n_slots;
+
+	struct AttrMap *map; /* of a partition: from the columns of the table 'mapped' numbers to its own; NULL: they are the same */
+	uint64 mapped;
+} CdpTable;
+
+/* Open a table of ours; the lock stays until the end of the transaction. Who opened it closes it, unless an error does. */
+extern CdpTable *cdp_table_open(Oid oid, LOCKMODE mode);
+extern void cdp_table_close(CdpTable *table);
+
+/*
+ * Is it nothing but rows, which the user has the privilege to read (ACL_SELECT) or write (ACL_INSERT, ACL_UPDATE; of a
+ * partition ACL_NO_RIGHTS)?  Else SQL has to do it: there is row-level security, or, for writing, a trigger, a rule or
+ * a generated column.
+ */
+extern bool cdp_table_is_plain(const CdpTable *table, AclMode privilege);
+
+/* Which attributes columns are, written as "a, b", from 0; returns how many. */
+extern int cdp_table_attributes(const CdpTable *table, const char *columns, int *attributes);
+
+/* The i-th of the slots for rows that are to be written, empty. */
+extern TupleTableSlot *cdp_table_slot(CdpTable *table, int i);
+
+/* See that a row keeps NOT NULL and CHECK constraints. */
+extern void cdp_table_check(CdpTable *table, TupleTableSlot *row);
+
+/* Make the entries of a row that was written in the table's indexes (of an update: those that SQL would make). */
+extern void cdp_table_index(CdpTable *table, TupleTableSlot *row, bool is_update, bool is_summarizing);
+
+#endif
