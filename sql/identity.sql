@@ -892,6 +892,8 @@ BEGIN
 		ADD CONSTRAINT ruling_subject_check CHECK (CASE kind WHEN 'retract' THEN num_nulls(a, message_id) = 1
 			WHEN 'lock' THEN num_nulls(a, trait, value) = 0 AND b IS NULL ELSE num_nulls(a, b) = 0 END);
 	CREATE INDEX IF NOT EXISTS ruling_a_idx ON cdp.ruling (a) WHERE undone_at IS NULL;
+	CREATE OR REPLACE TRIGGER ruling_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON cdp.ruling
+		FOR EACH STATEMENT EXECUTE FUNCTION cdp.rules_changed('ruling');
 	COMMENT ON TABLE cdp.ruling IS 'What stewards ruled: pins (these two are one person), denials (these two are not) and retractions of a message, an identifier (a) or a link (a and b, the stronger first), and locks of a trait of an identifier (a) to a value; never deleted, undone instead';
 
 	CREATE TABLE IF NOT EXISTS cdp.retracted (

@@ -191,6 +191,8 @@ BEGIN
 	COMMENT ON COLUMN cdp.segment.predicate IS 'Who is in it';
 	COMMENT ON COLUMN cdp.segment.created_at IS 'When it was first made, by cdp.clock_now()';
 	COMMENT ON COLUMN cdp.segment.updated_at IS 'When it was made or replaced last, by cdp.clock_now()';
+	CREATE OR REPLACE TRIGGER segment_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON cdp.segment
+		FOR EACH STATEMENT EXECUTE FUNCTION cdp.rules_changed('segment');
 
 	CREATE TABLE IF NOT EXISTS cdp.membership (
 		profile_id bigint NOT NULL,

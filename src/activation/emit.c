@@ -18,12 +18,8 @@ CDP_QUERY(append_moves,
 		  "jsonb_build_object(CASE WHEN is_merge THEN 'merged_profile_id' ELSE 'split_from_profile_id' END, f) END "
 		  "FROM unnest($2, $3, $4) AS k (f, t, is_merge)",
 		  "timestamptz,int8[],int8[],bool[]");
-CDP_QUERY(read_profiles,
-		  "SELECT p.profile_id, p.entity, coalesce(cdp.merge(p.traits, p.computed), p.traits, p.computed), p.consents "
-		  "FROM cdp.profile p WHERE p.profile_id = ANY($1) AND p.merged_into IS NULL ORDER BY p.profile_id",
-		  "int8[]");
-CDP_QUERY(read_identifiers,
-		  "SELECT i.profile_id, i.namespace, i.value FROM cdp.identity i WHERE i.profile_id = ANY($1) ORDER BY 1, 2, 3", "int8[]");
+CDP_SCAN(profiles, "profile", "profile_pkey", 1, "profile_id, entity, traits, computed, consents, merged_into", "int8[]");
+CDP_SCAN(identifiers_of_profiles, "identity", "identity_profile_id_idx", 1, "profile_id, namespace, value", "int8[]");
 CDP_APPEND(append_changes, "change", "at, kind, profile_id, data", "$1, $2, $3, $4", "timestamptz[],text[],int8[],jsonb[]");
 CDP_QUERY(append_transitions,
 		  "INSERT INTO cdp.change (at, kind, profile_id, data) SELECT $1, "
@@ -53,131 +49,135 @@ emit_moves(CdpBatch *batch)
 	cdp_done();
 }
 
-/* What is known of a profile, as it is told. */
-typedef struct Told
+/* One of the identifiers of a profile that changed. */
+typedef struct Identifier
 {
-	int64 profile_id;
-	char *entity;
-	CdpStamped *traits; /* NULL: none */
-	CdpStamped *consents;
-	int first_identifier; /* of all that are told */
+	int profile; /* which of those that changed */
+	int length;
+	int namespace_length;
+	char *text; /* namespace:value */
+} Identifier;
+
+typedef struct Telling
+{
+	CdpBatch *batch;
+	Identifier *identifiers; /* by profile, namespace and value */
 	int n_identifiers;
-} Told;
+	int capacity;
+	int at; /* how far they are told */
+	CdpColumn *columns[4]; /* what is appended */
+} Telling;
 
-typedef struct Identifiers
-{
-	char **texts; /* namespace:value */
-	int *lengths;
-	int n;
-} Identifiers;
-
-static CdpStamped *
-copy_map(uint64 row, int column)
-{
-	bool isnull;
-	Datum map = cdp_result_datum(row, column, &isnull);
-
-	return isnull ? NULL : (CdpStamped *) PG_DETOAST_DATUM_COPY(map);
-}
-
-/* Read the changed profiles that live, by id; returns how many. */
-static int
-read_changed(Datum *ids, Told **told)
-{
-	uint64 n = cdp_run(&read_profiles, ids, NULL);
-
-	*told = palloc0(sizeof(Told) * (n + 1));
-	for (uint64 row = 0; row < n; row++)
-	{
-		(*told)[row].profile_id = cdp_result_int64(row, 1, 0);
-		(*told)[row].entity = cdp_result_cstring(row, 2);
-		(*told)[row].traits = copy_map(row, 3);
-		(*told)[row].consents = copy_map(row, 4);
-	}
-	cdp_done();
-	return n;
-}
-
-/* Read the identifiers of profiles, which are sorted by id. */
 static void
-read_identifiers_of(Datum *ids, Told *told, int n_told, Identifiers *identifiers)
+take_identifier(void *arg, int i, Datum *values, bool *nulls)
 {
-	uint64 n = cdp_run(&read_identifiers, ids, NULL);
-	int at = 0;
+	Telling *telling = arg;
+	text *name = DatumGetTextPP(values[1]);
+	text *value = DatumGetTextPP(values[2]);
+	Identifier *identifier;
 
-	identifiers->texts = palloc(sizeof(char *) * (n + 1));
-	identifiers->lengths = palloc(sizeof(int) * (n + 1));
-	for (uint64 row = 0; row < n; row++)
+	if (telling->n_identifiers == telling->capacity)
 	{
-		int64 profile_id = cdp_result_int64(row, 1, 0);
-		bool isnull;
-		text *name = DatumGetTextPP(cdp_result_datum(row, 2, &isnull));
-		text *value = DatumGetTextPP(cdp_result_datum(row, 3, &isnull));
-		int length = VARSIZE_ANY_EXHDR(name) + 1 + VARSIZE_ANY_EXHDR(value);
-		char *joined = palloc(length);
-
-		while (at < n_told && told[at].profile_id < profile_id)
-			at++;
-		if (at == n_told)
-			break;
-		if (told[at].profile_id != profile_id)
-			continue;
-		memcpy(joined, VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name));
-		joined[VARSIZE_ANY_EXHDR(name)] = ':';
-		memcpy(joined + VARSIZE_ANY_EXHDR(name) + 1, VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value));
-		if (told[at].n_identifiers++ == 0)
-			told[at].first_identifier = identifiers->n;
-		identifiers->texts[identifiers->n] = joined;
-		identifiers->lengths[identifiers->n++] = length;
+		telling->capacity *= 2;
+		telling->identifiers = repalloc_huge(telling->identifiers, sizeof(Identifier) * (Size) telling->capacity);
 	}
-	cdp_done();
+	identifier = &telling->identifiers[telling->n_identifiers++];
+	identifier->profile = i;
+	identifier->namespace_length = VARSIZE_ANY_EXHDR(name);
+	identifier->length = identifier->namespace_length + 1 + VARSIZE_ANY_EXHDR(value);
+	identifier->text = palloc(identifier->length);
+	memcpy(identifier->text, VARDATA_ANY(name), identifier->namespace_length);
+	identifier->text[identifier->namespace_length] = ':';
+	memcpy(identifier->text + identifier->namespace_length + 1, VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value));
 }
 
-/* The document of a changed profile; its members stand in jsonb's order. */
-static Jsonb *
-write_told(const Told *told, const Identifiers *identifiers)
+static int
+compare_bytes(const char *a, int a_length, const char *b, int b_length)
+{
+	int c = memcmp(a, b, Min(a_length, b_length));
+
+	return c != 0 ? c : a_length - b_length;
+}
+
+static int
+compare_identifiers(const void *a, const void *b)
+{
+	const Identifier *p = a;
+	const Identifier *q = b;
+	int c;
+
+	if (p->profile != q->profile)
+		return p->profile < q->profile ? -1 : 1;
+	c = compare_bytes(p->text, p->namespace_length, q->text, q->namespace_length);
+	return c != 0 ? c : compare_bytes(p->text, p->length, q->text, q->length);
+}
+
+static JEntry
+write_identifiers(StringInfo out, const Identifier *identifiers, int n)
+{
+	CdpJsonbWriter array = cdp_jsonb_begin(out, JB_FARRAY, n);
+
+	for (int i = 0; i < n; i++)
+		cdp_jsonb_add(&array, cdp_jsonb_write_string(out, identifiers[i].text, identifiers[i].length));
+	return cdp_jsonb_end(&array);
+}
+
+/* Two maps as one; each may be null. */
+static CdpStamped *
+merge_maps(const Datum *values, const bool *nulls)
+{
+	CdpStamped *said = nulls[0] ? NULL : DatumGetStampedP(values[0]);
+	CdpStamped *computed = nulls[1] ? NULL : DatumGetStampedP(values[1]);
+
+	return said == NULL ? computed : computed == NULL ? said : cdp_stamped_merge(said, computed, cdp_stamped_tie_bytes);
+}
+
+/* A profile that changed: what is known of it, if it lives, is told; the document's members stand in jsonb's order. */
+static void
+tell_profile(void *arg, int i, Datum *values, bool *nulls)
 {
 	static const char *const members[] = {"entity", "traits", "consents", "identifiers"};
-	CdpJsonbWriter object, array;
+	static const char kind[] = "profile_changed";
+	Telling *telling = arg;
+	text *entity = DatumGetTextPP(values[1]);
+	CdpJsonbWriter object;
 	StringInfoData out;
+	int from;
 
+	if (!nulls[5])
+		return;
+	while (telling->at < telling->n_identifiers && telling->identifiers[telling->at].profile < i)
+		telling->at++;
+	for (from = telling->at; telling->at < telling->n_identifiers && telling->identifiers[telling->at].profile == i;)
+		telling->at++;
 	cdp_jsonb_begin_document(&out, 400);
 	object = cdp_jsonb_begin(&out, JB_FOBJECT, lengthof(members));
-	for (int i = 0; i < (int) lengthof(members); i++)
-		cdp_jsonb_add(&object, cdp_jsonb_write_string(&out, members[i], strlen(members[i])));
-	cdp_jsonb_add(&object, cdp_jsonb_write_string(&out, told->entity, strlen(told->entity)));
-	cdp_jsonb_add(&object, cdp_stamped_write(&out, told->traits));
-	cdp_jsonb_add(&object, cdp_stamped_write(&out, told->consents));
-	array = cdp_jsonb_begin(&out, JB_FARRAY, told->n_identifiers);
-	for (int i = told->first_identifier; i < told->first_identifier + told->n_identifiers; i++)
-		cdp_jsonb_add(&array, cdp_jsonb_write_string(&out, identifiers->texts[i], identifiers->lengths[i]));
-	cdp_jsonb_add(&object, cdp_jsonb_end(&array));
-	return cdp_jsonb_end_document(&out);
+	for (int k = 0; k < (int) lengthof(members); k++)
+		cdp_jsonb_add(&object, cdp_jsonb_write_string(&out, members[k], strlen(members[k])));
+	cdp_jsonb_add(&object, cdp_jsonb_write_string(&out, VARDATA_ANY(entity), VARSIZE_ANY_EXHDR(entity)));
+	cdp_jsonb_add(&object, cdp_stamped_write(&out, merge_maps(values + 2, nulls + 2)));
+	cdp_jsonb_add(&object, cdp_stamped_write(&out, nulls[4] ? NULL : DatumGetStampedP(values[4])));
+	cdp_jsonb_add(&object, write_identifiers(&out, telling->identifiers + from, telling->at - from));
+	cdp_column_add(telling->columns[0], TimestampTzGetDatum(telling->batch->now));
+	cdp_column_add_text(telling->columns[1], kind, strlen(kind));
+	cdp_column_add(telling->columns[2], values[0]);
+	cdp_column_add(telling->columns[3], JsonbPGetDatum(cdp_jsonb_end_document(&out)));
 }
 
 static void
 emit_profiles(CdpBatch *batch)
 {
 	static const Oid types[] = {TIMESTAMPTZOID, TEXTOID, INT8OID, JSONBOID};
-	static const char kind[] = "profile_changed";
-	Datum ids = cdp_int64_array(batch->changed_profiles, batch->n_changed_profiles);
-	Identifiers identifiers = {0};
-	CdpColumn *columns[lengthof(types)];
-	Told *told;
-	int n = read_changed(&ids, &told);
+	Telling telling = {batch, .capacity = 4 * batch->n_changed_profiles};
+	CdpColumn *keys = cdp_int64_column(batch->changed_profiles, batch->n_changed_profiles);
 
-	read_identifiers_of(&ids, told, n, &identifiers);
 	for (int i = 0; i < (int) lengthof(types); i++)
-		columns[i] = cdp_column(types[i], n);
-	for (int i = 0; i < n; i++)
-	{
-		CHECK_FOR_INTERRUPTS();
-		cdp_column_add(columns[0], TimestampTzGetDatum(batch->now));
-		cdp_column_add_text(columns[1], kind, strlen(kind));
-		cdp_column_add(columns[2], Int64GetDatum(told[i].profile_id));
-		cdp_column_add(columns[3], JsonbPGetDatum(write_told(&told[i], &identifiers)));
-	}
-	cdp_append(&append_changes, columns);
+		telling.columns[i] = cdp_column(types[i], batch->n_changed_profiles);
+	telling.identifiers = palloc_extended(sizeof(Identifier) * (Size) telling.capacity, MCXT_ALLOC_HUGE);
+	cdp_scan(&identifiers_of_profiles, &keys, take_identifier, &telling);
+	qsort(telling.identifiers, telling.n_identifiers, sizeof(Identifier), compare_identifiers);
+	cdp_scan(&profiles, &keys, tell_profile, &telling);
+	cdp_append(&append_changes, telling.columns);
 }
 
 static void

@@ -11,6 +11,7 @@
 #include "base/base.h"
 #include "base/scan.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "utils/lsyscache.h"
@@ -201,7 +202,7 @@ write_sql(CdpScan *scan, CdpQuery *query, bool is_locked)
 	}
 	query->types = pnstrdup(query->types, types - query->types);
 	query->sql = psprintf("SELECT k.ord - 1, t.* FROM unnest(%s) WITH ORDINALITY AS k (%sord), LATERAL ("
-						  "SELECT %s FROM cdp.%s l WHERE %s%s) t",
+						  "SELECT %s FROM cdp.%s l WHERE %s%s) t ORDER BY k.ord",
 						  parameters.data, names.data, scan->columns, scan->table, condition.data, is_locked ? " FOR NO KEY UPDATE" : "");
 	MemoryContextSwitchTo(old);
 }
@@ -269,4 +270,25 @@ uint64
 cdp_scan_locked(CdpScan *scan, CdpColumn *const *keys, CdpTakeRow take, void *arg)
 {
 	return scan_rows(scan, keys, true, take, arg);
+}
+
+static void
+take_int64(void *arg, int i, Datum *values, bool *nulls)
+{
+	CdpColumn *column = arg;
+
+	cdp_column_add(column, values[1]);
+}
+
+int
+cdp_scan_int64(CdpScan *scan, const int64 *keys, int n, int64 **values)
+{
+	CdpColumn *column = cdp_column(INT8OID, n);
+	CdpColumn *key = cdp_int64_column(keys, n);
+
+	cdp_scan(scan, &key, take_int64, column);
+	*values = palloc_extended(sizeof(int64) * ((Size) column->n + 1), MCXT_ALLOC_HUGE);
+	for (int i = 0; i < column->n; i++)
+		(*values)[i] = DatumGetInt64(column->values[i]);
+	return cdp_sort_distinct(*values, column->n);
 }

@@ -48,6 +48,9 @@ extern uint64 cdp_scan(CdpScan *scan, CdpColumn *const *keys, CdpTakeRow take, v
  */
 extern uint64 cdp_scan_locked(CdpScan *scan, CdpColumn *const *keys, CdpTakeRow take, void *arg);
 
+/* Of scans by one bigint that read one more: those, sorted, each once; returns how many. */
+extern int cdp_scan_int64(CdpScan *scan, const int64 *keys, int n, int64 **values);
+
 /* The inside of it, for upsert.h: rows under keys in a slot of a table that is open. */
 typedef struct CdpScanner
 {

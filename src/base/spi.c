@@ -346,14 +346,20 @@ cdp_sort_distinct(int64 *values, int n)
 	return kept;
 }
 
-Datum
-cdp_int64_array(const int64 *values, int n)
+CdpColumn *
+cdp_int64_column(const int64 *values, int n)
 {
 	CdpColumn *column = cdp_column(INT8OID, n);
 
 	for (int i = 0; i < n; i++)
 		cdp_column_add(column, Int64GetDatum(values[i]));
-	return cdp_column_array(column);
+	return column;
+}
+
+Datum
+cdp_int64_array(const int64 *values, int n)
+{
+	return cdp_column_array(cdp_int64_column(values, n));
 }
 
 void

@@ -12,8 +12,7 @@
 #include "catalog/pg_type.h"
 #include "utils/memutils.h"
 
-CDP_UPSERT(read_states, "fragment", "fragment_pkey", 2, "anchor_id, identifier_id, consents", "$1, $2, $3",
-		   "int8[],int8[],cdp.consent_state[]");
+CDP_SCAN(read_states, "fragment", "fragment_pkey", 2, "anchor_id, identifier_id, consents", "int8[],int8[]");
 CDP_APPEND(append_ledger, "consent", "identifier_id, category, is_granted, occurred_at, recorded_at", "$1, $2, $3, $4, $5",
 		   "int8[],text[],bool[],timestamptz[],timestamptz[]");
 
@@ -49,7 +48,7 @@ take_consents(void *arg, int key, CdpStamped *map)
 }
 
 /* A fragment's state that is stored so far. */
-static bool
+static void
 take_state(void *arg, int i, Datum *values, bool *nulls)
 {
 	CdpBatchFragment **fragments = arg;
@@ -58,7 +57,6 @@ take_state(void *arg, int i, Datum *values, bool *nulls)
 	if (!nulls[2])
 		fragments[i]->consents_before = (CdpStamped *) PG_DETOAST_DATUM_COPY(values[2]);
 	MemoryContextSwitchTo(old);
-	return false;
 }
 
 /* Read the states of fragments that are derived again; those of the others are met when they are written. */
@@ -67,7 +65,6 @@ read_refolded(CdpBatch *batch)
 {
 	CdpColumn *keys[2] = {cdp_column(INT8OID, 8), cdp_column(INT8OID, 8)};
 	CdpBatchFragment **fragments = palloc(sizeof(CdpBatchFragment *) * ((Size) batch->n_fragments + 1));
-	bool *is_new;
 	int n = 0;
 
 	for (int i = 0; i < batch->n_fragments; i++)
@@ -81,8 +78,7 @@ read_refolded(CdpBatch *batch)
 		cdp_column_add(keys[0], Int64GetDatum(fragments[i]->anchor_id));
 		cdp_column_add(keys[1], Int64GetDatum(fragments[i]->identifier_id));
 	}
-	is_new = palloc(sizeof(bool) * ((Size) n + 1));
-	cdp_update(&read_states, keys, take_state, fragments, is_new);
+	cdp_scan(&read_states, keys, take_state, fragments);
 }
 
 void

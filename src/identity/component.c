@@ -17,6 +17,7 @@
 
 #include "identity/identity.h"
 #include "identity/component.h"
+#include "identity/load.h"
 #include "identity/union_find.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
@@ -27,15 +28,9 @@
 
 PG_FUNCTION_INFO_V1(cdp_lock_components);
 
-CDP_QUERY(read_profiles,
-		  "SELECT k.ord - 1, i.profile_id, i.is_contested FROM unnest($1) WITH ORDINALITY AS k (id, ord) "
-		  "JOIN cdp.identity i ON i.identifier_id = k.id",
-		  "int8[]");
-CDP_QUERY(lock_components,
-		  "SELECT profile_id, component_id, is_disputed, is_frozen FROM cdp.profile "
-		  "WHERE component_id = ANY(ARRAY(SELECT k.component_id FROM cdp.profile k WHERE k.profile_id = ANY($1))) "
-		  "ORDER BY profile_id FOR NO KEY UPDATE",
-		  "int8[]");
+CDP_SCAN(places_of_identifiers, "identity", "identity_pkey", 1, "identifier_id, profile_id, is_contested", "int8[]");
+CDP_SCAN(components_of_profiles, "profile", "profile_pkey", 1, "profile_id, component_id", "int8[]");
+CDP_SCAN(profiles, "profile", "profile_pkey", 1, "profile_id, component_id, is_disputed, is_frozen", "int8[]");
 CDP_UPSERT(write_links, "link", "link_pkey", 2,
 		   "identifier_a, identifier_b, first_seen_at, last_seen_at, event_count, status", "$1, $2, $3, $4, $5, $6",
 		   "int8[],int8[],timestamptz[],timestamptz[],int8[],text[]");
@@ -129,14 +124,6 @@ typedef struct Place
 	bool is_frozen;
 } Place;
 
-static bool
-result_bool(uint64 row, int column)
-{
-	bool isnull;
-
-	return DatumGetBool(cdp_result_datum(row, column, &isnull));
-}
-
 /* Whoever tries again finds it gone, or made anew. */
 static void
 report_gone(void)
@@ -147,26 +134,23 @@ report_gone(void)
 }
 
 static void
+take_place(void *arg, int i, Datum *values, bool *nulls)
+{
+	Place *place = &((Place *) arg)[i];
+
+	place->profile_id = DatumGetInt64(values[1]);
+	place->is_contested = DatumGetBool(values[2]);
+}
+
+static void
 read_places(const CdpBatch *batch, Place *places)
 {
 	CdpColumn *ids = cdp_column(INT8OID, batch->n_identifiers);
-	Datum arguments[1];
-	uint64 n;
 
 	for (int i = 0; i < batch->n_identifiers; i++)
 		cdp_column_add(ids, Int64GetDatum(batch->identifiers[i].identifier_id));
-	arguments[0] = cdp_column_array(ids);
-	n = cdp_run(&read_profiles, arguments, NULL);
-	if (n != (uint64) ids->n)
+	if (cdp_scan(&places_of_identifiers, &ids, take_place, places) != (uint64) ids->n)
 		report_gone();
-	for (uint64 row = 0; row < n; row++)
-	{
-		Place *place = &places[cdp_result_int64(row, 1, 0)];
-
-		place->profile_id = cdp_result_int64(row, 2, 0);
-		place->is_contested = result_bool(row, 3);
-	}
-	cdp_done();
 }
 
 /* Add to a stored sighting, which begins at a column, what was seen now. */
@@ -234,31 +218,49 @@ store_sightings(CdpBatch *batch, Place *places)
 		report_gone();
 }
 
+/* Profiles that are locked, of some components. */
+typedef struct Locked
+{
+	int64 *components; /* sorted */
+	int n_components;
+	HTAB *places; /* by profile */
+} Locked;
+
+/* A profile that is locked, unless its component is another by now. */
+static void
+take_locked(void *arg, int i, Datum *values, bool *nulls)
+{
+	Locked *locked = arg;
+	int64 profile_id = DatumGetInt64(values[0]);
+	int64 component_id = DatumGetInt64(values[1]);
+	Place *place;
+
+	if (bsearch(&component_id, locked->components, locked->n_components, sizeof(int64), cdp_compare_int64) == NULL)
+		return;
+	place = hash_search(locked->places, &profile_id, HASH_ENTER, NULL);
+	place->component_id = component_id;
+	place->is_disputed = DatumGetBool(values[2]);
+	place->is_frozen = DatumGetBool(values[3]);
+}
+
 /* Lock the components of the places' profiles; returns what is locked, by profile. */
 static HTAB *
 lock_profiles(const Place *places, int n)
 {
 	HASHCTL control = {.keysize = sizeof(int64), .entrysize = sizeof(Place), .hcxt = CurrentMemoryContext};
-	HTAB *locked = hash_create("cdp identity locked", n, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	int64 *profiles = palloc(sizeof(int64) * n);
-	Datum arguments[1];
-	uint64 n_locked;
+	int64 *ids = palloc(sizeof(int64) * (Size) n);
+	int64 *profile_ids;
+	Locked locked;
+	CdpColumn *keys;
 
 	for (int i = 0; i < n; i++)
-		profiles[i] = places[i].profile_id;
-	arguments[0] = cdp_int64_array(profiles, cdp_sort_distinct(profiles, n));
-	n_locked = cdp_run(&lock_components, arguments, NULL);
-	for (uint64 row = 0; row < n_locked; row++)
-	{
-		int64 profile_id = cdp_result_int64(row, 1, 0);
-		Place *place = hash_search(locked, &profile_id, HASH_ENTER, NULL);
-
-		place->component_id = cdp_result_int64(row, 2, 0);
-		place->is_disputed = result_bool(row, 3);
-		place->is_frozen = result_bool(row, 4);
-	}
-	cdp_done();
-	return locked;
+		ids[i] = places[i].profile_id;
+	locked.places = hash_create("cdp identity locked", n, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	locked.n_components = cdp_scan_int64(&components_of_profiles, ids, cdp_sort_distinct(ids, n), &locked.components);
+	n = cdp_scan_int64(&cdp_profiles_of_components, locked.components, locked.n_components, &profile_ids);
+	keys = cdp_int64_column(profile_ids, n);
+	cdp_scan_locked(&profiles, &keys, take_locked, &locked);
+	return locked.places;
 }
 
 /* Lock the components of places and look again; false: by now an identifier is in another. */

@@ -14,8 +14,7 @@
 #include "catalog/pg_type.h"
 #include "utils/hsearch.h"
 
-CDP_UPSERT(look_up, "identity", "identity_namespace_value_key", 2, "namespace, value, identifier_id, profile_id", "$1, $2, $3, $4",
-		   "text[],text[],int8[],int8[]");
+CDP_SCAN(look_up, "identity", "identity_namespace_value_key", 2, "namespace, value, identifier_id, profile_id", "text[],text[]");
 CDP_APPEND(append_identifiers, "identity",
 		   "identifier_id, namespace, value, profile_id, first_seen_at, last_seen_at, event_count", "$1, $2, $3, $4, $5, $6, $7",
 		   "int8[],text[],text[],int8[],timestamptz[],timestamptz[],int8[]");
@@ -148,7 +147,7 @@ typedef struct Lookup
 } Lookup;
 
 /* An identifier that is known. */
-static bool
+static void
 take_known(void *arg, int i, Datum *values, bool *nulls)
 {
 	Lookup *lookup = arg;
@@ -156,7 +155,6 @@ take_known(void *arg, int i, Datum *values, bool *nulls)
 
 	id->identifier_id = DatumGetInt64(values[2]);
 	id->profile_id = DatumGetInt64(values[3]);
-	return false;
 }
 
 /* Fill in the rows that exist; lists the identifiers that nobody knows, sorted. */
@@ -166,7 +164,6 @@ look_up_known(Identify *in, int *n_new)
 	CdpBatch *batch = in->batch;
 	int n = batch->n_identifiers;
 	Lookup lookup = {in, palloc(sizeof(int) * ((Size) n + 1))};
-	bool *is_new = palloc(sizeof(bool) * ((Size) n + 1));
 	CdpColumn *keys[2] = {cdp_column(TEXTOID, n), cdp_column(TEXTOID, n)};
 
 	for (int i = 0; i < n; i++)
@@ -180,11 +177,11 @@ look_up_known(Identify *in, int *n_new)
 		cdp_column_add_text(keys[0], name, strlen(name));
 		cdp_column_add_text(keys[1], id->value, id->value_length);
 	}
-	cdp_update(&look_up, keys, take_known, &lookup, is_new);
+	cdp_scan(&look_up, keys, take_known, &lookup);
 	*n_new = 0;
 	for (int i = 0; i < n; i++)
 	{
-		if (is_new[i])
+		if (batch->identifiers[lookup.sorted[i]].identifier_id == 0)
 			lookup.sorted[(*n_new)++] = lookup.sorted[i];
 	}
 	return lookup.sorted;

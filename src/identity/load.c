@@ -7,20 +7,21 @@
 #include "identity/load.h"
 #include "identity/union_find.h"
 #include "catalog/pg_type.h"
+#include "utils/builtins.h"
 
-#define NODE_COLUMNS                                                                                                   \
-	"i.identifier_id, i.namespace, i.value, i.profile_id, i.is_contested, i.event_count = 0 AND NOT EXISTS ("           \
-	"SELECT FROM cdp.link l WHERE l.identifier_a = i.identifier_id) AND NOT EXISTS ("                                   \
-	"SELECT FROM cdp.link l WHERE l.identifier_b = i.identifier_id) AND NOT EXISTS ("                                   \
-	"SELECT FROM cdp.ruling r WHERE r.kind = 'lock' AND r.undone_at IS NULL AND r.a = cdp.identifier(i.namespace, i.value)) "
-#define LINK_COLUMNS "l.identifier_a, l.identifier_b, l.first_seen_at, l.last_seen_at, l.event_count, l.status, l.reason "
+#define NODE_COLUMNS "identifier_id, namespace, value, profile_id, is_contested, event_count"
+#define LINK_COLUMNS "identifier_a, identifier_b, first_seen_at, last_seen_at, event_count, status, reason"
 
-CDP_QUERY(read_nodes,
-		  "SELECT " NODE_COLUMNS "FROM cdp.profile p JOIN cdp.identity i ON i.profile_id = p.profile_id "
-		  "WHERE p.component_id = ANY($1) ORDER BY i.identifier_id",
-		  "int8[]");
-CDP_QUERY(read_links,
-		  "SELECT " LINK_COLUMNS "FROM cdp.link l WHERE l.identifier_a = ANY($1) AND l.status NOT IN ('retracted', 'related')",
+CdpScan cdp_profiles_of_components = CDP_SCANNED("profile", "profile_component_id_idx", 1, "component_id, profile_id", "int8[]");
+CDP_SCAN(nodes_of_profiles, "identity", "identity_profile_id_idx", 1, "profile_id, " NODE_COLUMNS, "int8[]");
+CDP_SCAN(links_of_nodes, "link", "link_pkey", 1, LINK_COLUMNS, "int8[]");
+CDP_QUERY(read_all_nodes, "SELECT profile_id, " NODE_COLUMNS " FROM cdp.identity", "");
+CDP_QUERY(read_all_links, "SELECT " LINK_COLUMNS " FROM cdp.link", "");
+CDP_QUERY(find_gone,
+		  "SELECT k.id FROM unnest($1) AS k (id) WHERE NOT EXISTS (SELECT FROM cdp.link l WHERE l.identifier_a = k.id) AND "
+		  "NOT EXISTS (SELECT FROM cdp.link l WHERE l.identifier_b = k.id) AND NOT EXISTS (SELECT FROM cdp.identity i "
+		  "JOIN cdp.ruling r ON r.a = cdp.identifier(i.namespace, i.value) AND r.kind = 'lock' AND r.undone_at IS NULL "
+		  "WHERE i.identifier_id = k.id) ORDER BY k.id",
 		  "int8[]");
 CDP_QUERY(read_rulings,
 		  "SELECT r.kind = 'pin', i.identifier_id, j.identifier_id FROM unnest($1) AS k (id) "
@@ -29,8 +30,6 @@ CDP_QUERY(read_rulings,
 		  "JOIN cdp.identity j ON j.namespace = cdp.namespace(r.b) AND j.value = cdp.value(r.b)",
 		  "int8[]");
 CDP_QUERY(has_rulings, "SELECT FROM cdp.ruling WHERE kind <> 'retract' AND undone_at IS NULL LIMIT 1", "");
-CDP_QUERY(read_all_nodes, "SELECT " NODE_COLUMNS "FROM cdp.identity i ORDER BY i.identifier_id", "");
-CDP_QUERY(read_all_links, "SELECT " LINK_COLUMNS "FROM cdp.link l WHERE l.status NOT IN ('retracted', 'related')", "");
 CDP_QUERY(read_all_rulings,
 		  "SELECT r.kind = 'pin', i.identifier_id, j.identifier_id FROM cdp.ruling r "
 		  "JOIN cdp.identity i ON i.namespace = cdp.namespace(r.a) AND i.value = cdp.value(r.a) "
@@ -55,66 +54,173 @@ result_bool(uint64 row, int column)
 	return !isnull && DatumGetBool(value);
 }
 
-/* Add a node, unless its namespace is unknown. */
-static void
-add_node(CdpGraph *graph, const CdpStoredNode *stored, const char *name, char *value)
-{
-	int ns = cdp_namespace_find(graph->namespaces, name, strlen(name));
-	int64 *entry;
+/* Make room for one more of a growing array. */
+#define GROW(array, n, capacity)                                                                                       \
+	do                                                                                                                 \
+	{                                                                                                                  \
+		if ((n) == (capacity))                                                                                         \
+		{                                                                                                              \
+			(capacity) = Max(64, 2 * (capacity));                                                                      \
+			(array) = (array) == NULL ? palloc_extended(sizeof(*(array)) * (Size) (capacity), MCXT_ALLOC_HUGE)         \
+									  : repalloc_huge(array, sizeof(*(array)) * (Size) (capacity));                    \
+		}                                                                                                              \
+	} while (0)
 
-	if (ns < 0)
-		return;
-	graph->nodes[graph->n_nodes] =
-		(CdpNode){.namespace_index = ns, .value = value, .value_length = strlen(value)};
-	graph->stored_nodes[graph->n_nodes] = *stored;
-	entry = hash_search(graph->by_id, &stored->identifier_id, HASH_ENTER, NULL);
-	entry[1] = graph->n_nodes++;
+/* Nodes as they are found. */
+typedef struct Found
+{
+	CdpStoredNode stored;
+	CdpNode node;
+	bool is_unseen; /* no event mentions it */
+} Found;
+
+typedef struct Finding
+{
+	CdpGraph *graph;
+	Found *nodes;
+	int n_nodes;
+	int nodes_capacity;
+	int links_capacity;
+} Finding;
+
+/* A node; where its namespace is no longer known it can only be gone. */
+static void
+take_node(void *arg, int i, Datum *values, bool *nulls)
+{
+	Finding *finding = arg;
+	text *name = DatumGetTextPP(values[2]);
+	int ns = cdp_namespace_find(finding->graph->namespaces, VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name));
+	char *value = TextDatumGetCString(values[3]);
+
+	GROW(finding->nodes, finding->n_nodes, finding->nodes_capacity);
+	finding->nodes[finding->n_nodes++] =
+		(Found){{DatumGetInt64(values[1]), DatumGetInt64(values[4]), DatumGetBool(values[5])},
+				{.namespace_index = ns, .value = value, .value_length = strlen(value)},
+				DatumGetInt64(values[6]) == 0};
 }
 
-/* Take the nodes of a result. */
+static int
+compare_found(const void *a, const void *b)
+{
+	int64 p = ((const Found *) a)->stored.identifier_id;
+	int64 q = ((const Found *) b)->stored.identifier_id;
+
+	return p < q ? -1 : p > q;
+}
+
+/* Of the nodes that no event mentions those that nothing else mentions either, sorted; returns how many. */
+static int
+find_unmentioned(const Finding *finding, int64 **ids)
+{
+	CdpColumn *unseen = cdp_column(INT8OID, 8);
+	Datum argument;
+	uint64 n;
+
+	for (int i = 0; i < finding->n_nodes; i++)
+	{
+		if (finding->nodes[i].is_unseen)
+			cdp_column_add(unseen, Int64GetDatum(finding->nodes[i].stored.identifier_id));
+	}
+	if (unseen->n == 0)
+		return 0;
+	argument = cdp_column_array(unseen);
+	n = cdp_run(&find_gone, &argument, NULL);
+	*ids = palloc(sizeof(int64) * (n + 1));
+	for (uint64 row = 0; row < n; row++)
+		(*ids)[row] = cdp_result_int64(row, 1, 0);
+	cdp_done();
+	return n;
+}
+
+/* The nodes that were found become those of the graph, by their ids, but those that are gone. */
 static void
-take_nodes(CdpGraph *graph, uint64 rows)
+settle_nodes(Finding *finding)
 {
 	HASHCTL control = {.keysize = sizeof(int64), .entrysize = sizeof(int64) * 2, .hcxt = CurrentMemoryContext};
+	CdpGraph *graph = finding->graph;
+	Size n = finding->n_nodes;
+	int64 *unmentioned = NULL;
+	int n_unmentioned;
 
-	graph->nodes = palloc_extended(sizeof(CdpNode) * (rows + 1), MCXT_ALLOC_HUGE);
-	graph->stored_nodes = palloc_extended(sizeof(CdpStoredNode) * (rows + 1), MCXT_ALLOC_HUGE);
-	graph->gone = palloc_extended(sizeof(CdpStoredNode) * (rows + 1), MCXT_ALLOC_HUGE);
-	graph->by_id = hash_create("cdp identity nodes", Max(16, rows), &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	for (uint64 row = 0; row < rows; row++)
+	qsort(finding->nodes, n, sizeof(Found), compare_found);
+	n_unmentioned = find_unmentioned(finding, &unmentioned);
+	graph->nodes = palloc_extended(sizeof(CdpNode) * (n + 1), MCXT_ALLOC_HUGE);
+	graph->stored_nodes = palloc_extended(sizeof(CdpStoredNode) * (n + 1), MCXT_ALLOC_HUGE);
+	graph->gone = palloc_extended(sizeof(CdpStoredNode) * ((Size) n_unmentioned + 1), MCXT_ALLOC_HUGE);
+	graph->by_id = hash_create("cdp identity nodes", Max(16, n), &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	for (Size i = 0; i < n; i++)
 	{
-		CdpStoredNode stored = {cdp_result_int64(row, 1, 0), cdp_result_int64(row, 4, 0), result_bool(row, 5)};
+		const CdpStoredNode *stored = &finding->nodes[i].stored;
+		int64 *entry;
 
-		if (result_bool(row, 6))
-			graph->gone[graph->n_gone++] = stored;
-		else
-			add_node(graph, &stored, cdp_result_cstring(row, 2), cdp_result_cstring(row, 3));
+		if (n_unmentioned > 0 && bsearch(&stored->identifier_id, unmentioned, n_unmentioned, sizeof(int64), cdp_compare_int64) != NULL)
+		{
+			graph->gone[graph->n_gone++] = *stored;
+			continue;
+		}
+		if (finding->nodes[i].node.namespace_index < 0)
+			continue;
+		entry = hash_search(graph->by_id, &stored->identifier_id, HASH_ENTER, NULL);
+		entry[1] = graph->n_nodes;
+		graph->nodes[graph->n_nodes] = finding->nodes[i].node;
+		graph->stored_nodes[graph->n_nodes++] = *stored;
 	}
 }
 
-/* Take the links of a result whose ends are both there. */
-static void
-take_links(CdpGraph *graph, uint64 rows)
+/* The name among those of judgements; NULL: it is none, but retracted or related, and the link is not judged. */
+static const char *
+judgement_of(const text *status)
 {
-	graph->links = palloc_extended(sizeof(CdpGraphLink) * (rows + 1), MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
-	graph->stored_links = palloc_extended(sizeof(CdpStoredLink) * (rows + 1), MCXT_ALLOC_HUGE);
-	for (uint64 row = 0; row < rows; row++)
+	for (int i = CDP_LINK_ACCEPTED; i <= CDP_LINK_REJECTED; i++)
 	{
-		CdpGraphLink *link = &graph->links[graph->n_links];
-		CdpStoredLink *stored = &graph->stored_links[graph->n_links];
+		const char *name = cdp_link_status_names[i];
 
-		link->a = cdp_graph_node(graph, cdp_result_int64(row, 1, 0));
-		link->b = cdp_graph_node(graph, cdp_result_int64(row, 2, 0));
-		if (link->a < 0 || link->b < 0)
-			continue;
-		link->first_seen_at = cdp_result_int64(row, 3, 0);
-		link->last_seen_at = cdp_result_int64(row, 4, 0);
-		link->event_count = cdp_result_int64(row, 5, 0);
-		cdp_link_without_evidence(link);
-		stored->status = cdp_result_cstring(row, 6);
-		stored->reason = cdp_result_cstring(row, 7);
-		graph->n_links++;
+		if (VARSIZE_ANY_EXHDR(status) == strlen(name) && memcmp(VARDATA_ANY(status), name, strlen(name)) == 0)
+			return name;
 	}
+	return NULL;
+}
+
+/* A link whose ends are both there. */
+static void
+take_link(void *arg, int i, Datum *values, bool *nulls)
+{
+	Finding *finding = arg;
+	CdpGraph *graph = finding->graph;
+	CdpGraphLink link = {cdp_graph_node(graph, DatumGetInt64(values[0])), cdp_graph_node(graph, DatumGetInt64(values[1]))};
+	CdpStoredLink stored = {judgement_of(DatumGetTextPP(values[5])), nulls[6] ? NULL : TextDatumGetCString(values[6])};
+	int capacity = finding->links_capacity;
+
+	if (link.a < 0 || link.b < 0 || stored.status == NULL)
+		return;
+	if (!nulls[2])
+		link.first_seen_at = DatumGetTimestampTz(values[2]);
+	if (!nulls[3])
+		link.last_seen_at = DatumGetTimestampTz(values[3]);
+	link.event_count = DatumGetInt64(values[4]);
+	cdp_link_without_evidence(&link);
+	GROW(graph->links, graph->n_links, finding->links_capacity);
+	GROW(graph->stored_links, graph->n_links, capacity);
+	graph->links[graph->n_links] = link;
+	graph->stored_links[graph->n_links++] = stored;
+}
+
+/* Take the rows of a result as those of a scan. */
+static void
+take_all(CdpQuery *query, int n_columns, CdpTakeRow take, Finding *finding)
+{
+	uint64 n = cdp_run(query, NULL, NULL);
+
+	for (uint64 row = 0; row < n; row++)
+	{
+		Datum values[8];
+		bool nulls[8];
+
+		for (int i = 0; i < n_columns; i++)
+			values[i] = cdp_result_datum(row, i + 1, &nulls[i]);
+		take(finding, 0, values, nulls);
+	}
+	cdp_done();
 }
 
 /* Take the pins and denials of a result whose ends are both there. */
@@ -133,44 +239,70 @@ take_rulings(CdpGraph *graph, uint64 rows)
 	}
 }
 
-/* The identifiers of all nodes, as an argument. */
-static Datum
+/* The identifiers of all nodes. */
+static CdpColumn *
 node_ids(const CdpGraph *graph)
 {
 	CdpColumn *ids = cdp_column(INT8OID, graph->n_nodes);
 
 	for (int i = 0; i < graph->n_nodes; i++)
 		cdp_column_add(ids, Int64GetDatum(graph->stored_nodes[i].identifier_id));
-	return cdp_column_array(ids);
+	return ids;
 }
 
-static bool
-any_ruling(void)
+static void *
+read_any_ruling(void)
 {
-	bool found = cdp_run_latest(&has_rulings, NULL, NULL) > 0;
+	bool *found = palloc(sizeof(bool));
 
+	*found = cdp_run_latest(&has_rulings, NULL, NULL) > 0;
 	cdp_done();
 	return found;
+}
+
+/* Most databases have no pin and no denial, and then nobody looks for any. */
+static CdpCached any_ruling = {"ruling", read_any_ruling};
+
+static void
+load_rulings(CdpGraph *graph, bool is_all)
+{
+	Datum ids;
+
+	if (!*(bool *) cdp_cached(&any_ruling))
+		return;
+	ids = is_all ? (Datum) 0 : cdp_column_array(node_ids(graph));
+	take_rulings(graph, is_all ? cdp_run_latest(&read_all_rulings, NULL, NULL) : cdp_run_latest(&read_rulings, &ids, NULL));
+	cdp_done();
 }
 
 void
 cdp_graph_load(CdpGraph *graph, const CdpNamespaces *namespaces, const int64 *components, int n)
 {
+	Finding finding = {graph};
 	bool is_all = components == NULL;
-	Datum ids = is_all ? (Datum) 0 : cdp_int64_array(components, n);
 
 	memset(graph, 0, sizeof(CdpGraph));
 	graph->namespaces = namespaces;
-	take_nodes(graph, is_all ? cdp_run(&read_all_nodes, NULL, NULL) : cdp_run(&read_nodes, &ids, NULL));
-	cdp_done();
-	if (!is_all)
-		ids = node_ids(graph);
-	take_links(graph, is_all ? cdp_run(&read_all_links, NULL, NULL) : cdp_run(&read_links, &ids, NULL));
-	cdp_done();
-	if (!any_ruling())
-		return;
-	take_rulings(graph, is_all ? cdp_run_latest(&read_all_rulings, NULL, NULL) : cdp_run_latest(&read_rulings, &ids, NULL));
-	cdp_done();
+	if (is_all)
+		take_all(&read_all_nodes, 7, take_node, &finding);
+	else
+	{
+		int64 *profile_ids;
+		int n_profiles = cdp_scan_int64(&cdp_profiles_of_components, components, n, &profile_ids);
+		CdpColumn *keys = cdp_int64_column(profile_ids, n_profiles);
+
+		cdp_scan(&nodes_of_profiles, &keys, take_node, &finding);
+	}
+	settle_nodes(&finding);
+	if (is_all)
+		take_all(&read_all_links, 7, take_link, &finding);
+	else
+	{
+		CdpColumn *keys = node_ids(graph);
+
+		cdp_scan(&links_of_nodes, &keys, take_link, &finding);
+	}
+	load_rulings(graph, is_all);
 }
 
 /* Mark the nodes of components that have too many links; also says what each component is known by. */

@@ -20,7 +20,7 @@ typedef struct CdpStoredNode
 /* What it says of a link. */
 typedef struct CdpStoredLink
 {
-	char *status;
+	const char *status; /* one of cdp_link_status_names */
 	char *reason;
 } CdpStoredLink;
 
@@ -44,6 +44,9 @@ typedef struct CdpGraph
 
 /* The reason of a link that connects two clusters of a frozen component, since that is so. */
 #define CDP_REASON_FROZEN "frozen"
+
+/* By component: all profile ids of it. */
+extern CdpScan cdp_profiles_of_components;
 
 /* Read components, or with NULL everything. SPI is connected. */
 extern void cdp_graph_load(CdpGraph *graph, const CdpNamespaces *namespaces, const int64 *components, int n);

@@ -12,28 +12,17 @@
 #include "identity/component.h"
 #include "identity/load.h"
 #include "catalog/pg_type.h"
+#include "utils/builtins.h"
 
-CDP_QUERY(read_minted,
-		  "SELECT profile_id, identifier_id, entity FROM cdp.profile WHERE component_id = ANY($1) ORDER BY profile_id", "int8[]");
-CDP_QUERY(move_identifiers,
-		  "UPDATE cdp.identity i SET profile_id = k.p, is_contested = k.c FROM unnest($1, $2, $3) AS k (id, p, c) "
-		  "WHERE i.identifier_id = k.id",
-		  "int8[],int8[],bool[]");
+CDP_SCAN(minted_of_components, "profile", "profile_component_id_idx", 1, "component_id, profile_id, identifier_id, entity", "int8[]");
+CDP_UPSERT(move_identifiers, "identity", "identity_pkey", 1, "identifier_id, profile_id, is_contested", "$1, $2, $3", "int8[],int8[],bool[]");
 CDP_QUERY(forget_identifiers, "SELECT cdp.forget_identifiers($1, $2, $3)", "int8[],int8[],int8[]");
 CDP_APPEND(append_moves, "identity_change", "identifier_id, from_profile_id, to_profile_id, cause, changed_at",
 		   "$1, $2, $3, $4, $5", "int8[],int8[],int8[],text[],timestamptz[]");
-CDP_QUERY(write_profiles,
-		  "INSERT INTO cdp.profile AS p (profile_id, entity, identifier_id, component_id, is_disputed, is_frozen, merged_into) "
-		  "SELECT id, e, i, c, d, f, m FROM unnest($1, $2, $3, $4, $5, $6, $7) AS k (id, e, i, c, d, f, m) ORDER BY id "
-		  "ON CONFLICT (profile_id) DO UPDATE SET entity = excluded.entity, identifier_id = excluded.identifier_id, "
-		  "component_id = excluded.component_id, is_disputed = excluded.is_disputed, is_frozen = excluded.is_frozen, merged_into = excluded.merged_into "
-		  "WHERE (p.entity, p.identifier_id, p.component_id, p.is_disputed, p.is_frozen, p.merged_into) IS DISTINCT FROM "
-		  "(excluded.entity, excluded.identifier_id, excluded.component_id, excluded.is_disputed, excluded.is_frozen, excluded.merged_into)",
-		  "int8[],text[],int8[],int8[],bool[],bool[],int8[]");
-CDP_QUERY(judge_links,
-		  "UPDATE cdp.link l SET status = k.s, reason = k.r FROM unnest($1, $2, $3, $4) AS k (a, b, s, r) "
-		  "WHERE l.identifier_a = k.a AND l.identifier_b = k.b",
-		  "int8[],int8[],text[],text[]");
+CDP_UPSERT(write_profiles, "profile", "profile_pkey", 1,
+		   "profile_id, entity, identifier_id, component_id, is_disputed, is_frozen, merged_into", "$1, $2, $3, $4, $5, $6, $7",
+		   "int8[],text[],int8[],int8[],bool[],bool[],int8[]");
+CDP_UPSERT(judge_links, "link", "link_pkey", 2, "identifier_a, identifier_b, status, reason", "$1, $2, $3, $4", "int8[],int8[],text[],text[]");
 
 /* A profile id and the identifier it was minted for. */
 typedef struct Minted
@@ -49,8 +38,9 @@ typedef struct Partition
 	CdpBatch *batch;
 	CdpGraph graph;
 	int64 *new_profile_id; /* per node */
-	Minted *minted;
+	Minted *minted; /* by profile id */
 	int n_minted;
+	int minted_capacity;
 	int64 *component_id; /* per node that stands for a component */
 } Partition;
 
@@ -90,25 +80,42 @@ heir_of(const Partition *p, int64 identifier_id)
 	return heir;
 }
 
-/* Read the profile ids that were ever minted for these identifiers. */
+/* A profile id that was minted for an identifier of these components. */
+static void
+take_minted(void *arg, int i, Datum *values, bool *nulls)
+{
+	Partition *p = arg;
+	int64 identifier_id = nulls[2] ? 0 : DatumGetInt64(values[2]);
+	int node = cdp_graph_node(&p->graph, identifier_id);
+
+	if (p->n_minted == p->minted_capacity)
+	{
+		p->minted_capacity *= 2;
+		p->minted = repalloc_huge(p->minted, sizeof(Minted) * (Size) p->minted_capacity);
+	}
+	p->minted[p->n_minted++] = (Minted){DatumGetInt64(values[1]), TextDatumGetCString(values[3]),
+										node >= 0 ? node : heir_of(p, identifier_id), identifier_id};
+}
+
+static int
+compare_minted(const void *a, const void *b)
+{
+	int64 p = ((const Minted *) a)->profile_id;
+	int64 q = ((const Minted *) b)->profile_id;
+
+	return p < q ? -1 : p > q;
+}
+
+/* Read the profile ids that were ever minted for these identifiers, by id. */
 static void
 read_minted_ids(Partition *p, const int64 *components, int n)
 {
-	Datum arguments[1] = {cdp_int64_array(components, n)};
-	uint64 rows = cdp_run(&read_minted, arguments, NULL);
+	CdpColumn *keys = cdp_int64_column(components, n);
 
-	/* each cluster may need one more */
-	p->minted = palloc_extended(sizeof(Minted) * (rows + p->graph.n_nodes + 1), MCXT_ALLOC_HUGE);
-	for (uint64 row = 0; row < rows; row++)
-	{
-		int64 identifier_id = cdp_result_int64(row, 2, 0);
-		int node = cdp_graph_node(&p->graph, identifier_id);
-
-		p->minted[p->n_minted++] =
-			(Minted){cdp_result_int64(row, 1, 0), cdp_result_cstring(row, 3),
-					 node >= 0 ? node : heir_of(p, identifier_id), identifier_id};
-	}
-	cdp_done();
+	p->minted_capacity = p->graph.n_nodes + 1;
+	p->minted = palloc_extended(sizeof(Minted) * (Size) p->minted_capacity, MCXT_ALLOC_HUGE);
+	cdp_scan(&minted_of_components, &keys, take_minted, p);
+	qsort(p->minted, p->n_minted, sizeof(Minted), compare_minted);
 }
 
 /* Give each cluster its id: the oldest minted for one of its identifiers, else a new one for its strongest. */
@@ -139,6 +146,7 @@ name_clusters(Partition *p)
 			strongest[c] = i;
 	}
 	minted = cdp_mint("profile_id_seq", n_nameless, false);
+	p->minted = repalloc_huge(p->minted, sizeof(Minted) * ((Size) p->n_minted + n_nameless + 1));
 	for (int i = 0, next = 0; i < n; i++)
 	{
 		if (nodes[i].cluster != i || name[i] != 0)
@@ -147,6 +155,7 @@ name_clusters(Partition *p)
 		p->minted[p->n_minted++] =
 			(Minted){name[i], p->graph.namespaces->items[nodes[strongest[i]].namespace_index].entity, strongest[i]};
 	}
+	qsort(p->minted, p->n_minted, sizeof(Minted), compare_minted);
 	p->new_profile_id = palloc(sizeof(int64) * (Size) (n + 1));
 	for (int i = 0; i < n; i++)
 		p->new_profile_id[i] = name[nodes[i].cluster];
@@ -164,20 +173,6 @@ name_components(Partition *p)
 		if (*id == 0 || p->new_profile_id[i] < *id)
 			*id = p->new_profile_id[i];
 	}
-}
-
-/* Run a statement with columns as its arguments, unless they are empty. */
-static void
-write_columns(CdpQuery *query, CdpColumn **columns, int n)
-{
-	Datum arguments[7];
-
-	if (columns[0]->n == 0)
-		return;
-	for (int i = 0; i < n; i++)
-		arguments[i] = cdp_column_array(columns[i]);
-	cdp_run(query, arguments, NULL);
-	cdp_done();
 }
 
 /* Columns of the given types, to be filled. */
@@ -219,7 +214,7 @@ store_profiles(Partition *p)
 		else
 			cdp_column_add(columns[6], Int64GetDatum(p->new_profile_id[minted->node]));
 	}
-	write_columns(&write_profiles, columns, lengthof(types));
+	cdp_replace(&write_profiles, columns);
 }
 
 /* Is a profile id one that lives on, i.e. some cluster's? */
@@ -342,6 +337,7 @@ forget(Partition *p, Moves *m)
 {
 	static const Oid types[] = {INT8OID, INT8OID, INT8OID};
 	CdpColumn *columns[lengthof(types)]; /* who is gone; profile ids and whose they were */
+	Datum arguments[lengthof(types)];
 
 	make_columns(columns, types, lengthof(types));
 	for (int i = 0; i < p->graph.n_gone; i++)
@@ -360,7 +356,12 @@ forget(Partition *p, Moves *m)
 		if (p->minted[i].node < 0)
 			add_batch_move(p->batch, p->minted[i].profile_id, 0, false);
 	}
-	write_columns(&forget_identifiers, columns, lengthof(types));
+	if (columns[0]->n == 0)
+		return;
+	for (int i = 0; i < (int) lengthof(types); i++)
+		arguments[i] = cdp_column_array(columns[i]);
+	cdp_run(&forget_identifiers, arguments, NULL);
+	cdp_done();
 }
 
 /* Store what changed of identifiers, and write history. */
@@ -388,7 +389,7 @@ store_identifiers(Partition *p)
 			note_move(p, &m, i);
 	}
 	forget(p, &m);
-	write_columns(&move_identifiers, m.changed, 3);
+	cdp_replace(&move_identifiers, m.changed);
 	cdp_append(&append_moves, m.history);
 }
 
@@ -419,7 +420,7 @@ store_judgements(Partition *p)
 		cdp_column_add_text(columns[2], status, strlen(status));
 		cdp_column_add_text(columns[3], link->reason, link->reason == NULL ? 0 : strlen(link->reason));
 	}
-	write_columns(&judge_links, columns, lengthof(types));
+	cdp_replace(&judge_links, columns);
 }
 
 /* Tell the batch's identifiers their profiles, and which devices are contested. */

@@ -24,10 +24,7 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 
-CDP_QUERY(read_segments,
-		  "SELECT s.name, s.predicate FROM cdp.segment s WHERE $1 IS NULL OR s.name = $1 ORDER BY s.name "
-		  "COLLATE \"C\"",
-		  "text");
+CDP_QUERY(read_segments, "SELECT s.name, s.predicate FROM cdp.segment s ORDER BY s.name COLLATE \"C\"", "");
 
 /* Begin to work; SPI is connected */
 void
@@ -88,23 +85,23 @@ cdp_work_note_needs(CdpWork *work)
 	work->changed_at = palloc0(work->n_segments * sizeof(TimestampTz));
 }
 
-/* Read the segments, or the one of that name */
-void
-cdp_work_load(CdpWork *work, const char *only)
+typedef struct Segments
 {
-	Datum argument = only == NULL ? (Datum) 0 : CStringGetTextDatum(only);
-	uint64 n = cdp_run_latest(&read_segments, &argument, only == NULL ? "n" : " ");
+	CdpSegment *items; /* in bytewise order of their names */
+	int n;
+} Segments;
 
-	MemoryContextSwitchTo(work->context);
-	work->is_partial = only != NULL;
-	work->computed = cdp_computed_traits();
-	work->computes = only == NULL && work->computed->n > 0;
-	work->n_segments = n;
-	work->segments = palloc0(Max(n, 1) * sizeof(CdpSegment));
-	for (uint64 i = 0; i < n; i++)
+static void *
+read_all_segments(void)
+{
+	Segments *segments = palloc(sizeof(Segments));
+
+	segments->n = cdp_run_latest(&read_segments, NULL, NULL);
+	segments->items = palloc0(sizeof(CdpSegment) * ((Size) segments->n + 1));
+	for (int i = 0; i < segments->n; i++)
 	{
 		bool isnull;
-		CdpSegment *segment = &work->segments[i];
+		CdpSegment *segment = &segments->items[i];
 
 		segment->name = cdp_result_cstring(i, 1);
 		segment->text = CStringGetTextDatum(segment->name);
@@ -113,6 +110,31 @@ cdp_work_load(CdpWork *work, const char *only)
 			cdp_predicate_from_datum(PointerGetDatum(PG_DETOAST_DATUM_COPY(cdp_result_datum(i, 2, &isnull))));
 	}
 	cdp_done();
+	return segments;
+}
+
+static CdpCached all_segments = {"segment", read_all_segments};
+
+/* Load the segments, or the one of that name */
+void
+cdp_work_load(CdpWork *work, const char *only)
+{
+	const Segments *segments = cdp_cached(&all_segments);
+
+	MemoryContextSwitchTo(work->context);
+	work->is_partial = only != NULL;
+	work->computed = cdp_computed_traits();
+	work->computes = only == NULL && work->computed->n > 0;
+	work->segments = segments->items;
+	work->n_segments = only == NULL ? segments->n : 0;
+	for (int i = 0; i < segments->n && only != NULL; i++)
+	{
+		if (strcmp(segments->items[i].name, only) == 0)
+		{
+			work->segments = &segments->items[i];
+			work->n_segments = 1;
+		}
+	}
 	cdp_work_note_needs(work);
 	MemoryContextSwitchTo(work->chunk);
 }

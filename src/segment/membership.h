@@ -87,7 +87,7 @@ typedef struct CdpWork
 	int64 entered;
 	int64 exited;
 
-	CdpSegment *segments; /* in bytewise order of their names */
+	const CdpSegment *segments; /* in bytewise order of their names */
 	int n_segments;
 	Datum names;	   /* text[] */
 	Datum event_names; /* text[] */
