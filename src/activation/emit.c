@@ -11,42 +11,78 @@
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 
-CDP_QUERY(append_moves,
-		  "INSERT INTO cdp.change (at, kind, profile_id, data) SELECT $1, "
-		  "CASE WHEN t = 0 THEN 'profile_removed' WHEN is_merge THEN 'profile_merged' ELSE 'profile_split' END, "
-		  "CASE WHEN t = 0 THEN f ELSE t END, CASE WHEN t = 0 THEN '{}' ELSE "
-		  "jsonb_build_object(CASE WHEN is_merge THEN 'merged_profile_id' ELSE 'split_from_profile_id' END, f) END "
-		  "FROM unnest($2, $3, $4) AS k (f, t, is_merge)",
-		  "timestamptz,int8[],int8[],bool[]");
 CDP_SCAN(profiles, "profile", "profile_pkey", 1, "profile_id, entity, traits, computed, consents, merged_into", "int8[]");
 CDP_SCAN(identifiers_of_profiles, "identity", "identity_profile_id_idx", 1, "profile_id, namespace, value", "int8[]");
 CDP_APPEND(append_changes, "change", "at, kind, profile_id, data", "$1, $2, $3, $4", "timestamptz[],text[],int8[],jsonb[]");
-CDP_QUERY(append_transitions,
-		  "INSERT INTO cdp.change (at, kind, profile_id, data) SELECT $1, "
-		  "CASE WHEN e THEN 'segment_entered' ELSE 'segment_left' END, p, "
-		  "jsonb_build_object('segment', s, 'effective_at', at) FROM unnest($2, $3, $4, $5) AS k (p, s, e, at)",
-		  "timestamptz,int8[],text[],bool[],timestamptz[]");
 
-static void
-emit_moves(CdpBatch *batch)
+/* Changes on their way out; the columns of cdp.change, as they are appended. */
+typedef struct Changes
 {
-	CdpColumn *from = cdp_column(INT8OID, batch->n_moves);
-	CdpColumn *to = cdp_column(INT8OID, batch->n_moves);
-	CdpColumn *merge = cdp_column(BOOLOID, batch->n_moves);
-	Datum arguments[4];
+	const CdpBatch *batch;
+	CdpColumn *columns[4];
+} Changes;
 
-	for (int i = 0; i < batch->n_moves; i++)
+/* Add a change. */
+static void
+add_change(Changes *changes, const char *kind, int64 profile_id, Jsonb *data)
+{
+	cdp_column_add(changes->columns[0], TimestampTzGetDatum(changes->batch->now));
+	cdp_column_add_text(changes->columns[1], kind, strlen(kind));
+	cdp_column_add(changes->columns[2], Int64GetDatum(profile_id));
+	cdp_column_add(changes->columns[3], JsonbPGetDatum(data));
+}
+
+/* Begin the object of a change with its members' names, which stand in jsonb's order: the shorter first. */
+static CdpJsonbWriter
+begin_object(StringInfo out, const char *const *names, int n)
+{
+	CdpJsonbWriter object;
+
+	cdp_jsonb_begin_document(out, 400);
+	object = cdp_jsonb_begin(out, JB_FOBJECT, n);
+	for (int i = 0; i < n; i++)
+		cdp_jsonb_add(&object, cdp_jsonb_write_string(out, names[i], strlen(names[i])));
+	return object;
+}
+
+/* Profiles became one, or one became two, or nobody is known by one any more. */
+static void
+add_moves(Changes *changes)
+{
+	for (int i = 0; i < changes->batch->n_moves; i++)
 	{
-		cdp_column_add(from, Int64GetDatum(batch->moves[i].from_profile_id));
-		cdp_column_add(to, Int64GetDatum(batch->moves[i].to_profile_id));
-		cdp_column_add(merge, BoolGetDatum(batch->moves[i].is_merge));
+		const CdpBatchMove *move = &changes->batch->moves[i];
+		const char *member = move->is_merge ? "merged_profile_id" : "split_from_profile_id";
+		bool is_removal = move->to_profile_id == 0;
+		CdpJsonbWriter object;
+		StringInfoData out;
+
+		object = begin_object(&out, &member, is_removal ? 0 : 1);
+		if (!is_removal)
+			cdp_jsonb_add(&object, cdp_jsonb_write_numeric(&out, int64_to_numeric(move->from_profile_id)));
+		add_change(changes, is_removal ? "profile_removed" : move->is_merge ? "profile_merged" : "profile_split",
+				   is_removal ? move->from_profile_id : move->to_profile_id, cdp_jsonb_end_document(&out));
 	}
-	arguments[0] = TimestampTzGetDatum(batch->now);
-	arguments[1] = cdp_column_array(from);
-	arguments[2] = cdp_column_array(to);
-	arguments[3] = cdp_column_array(merge);
-	cdp_run(&append_moves, arguments, NULL);
-	cdp_done();
+}
+
+/* Profiles entered segments, or left them. */
+static void
+add_transitions(Changes *changes)
+{
+	static const char *const members[] = {"segment", "effective_at"};
+
+	for (int i = 0; i < changes->batch->n_transitions; i++)
+	{
+		const CdpBatchTransition *t = &changes->batch->transitions[i];
+		char at[CDP_TIMESTAMP_BYTES];
+		StringInfoData out;
+		CdpJsonbWriter object = begin_object(&out, members, lengthof(members));
+
+		cdp_format_timestamp(t->effective_at, at);
+		cdp_jsonb_add(&object, cdp_jsonb_write_string(&out, t->segment, strlen(t->segment)));
+		cdp_jsonb_add(&object, cdp_jsonb_write_string(&out, at, strlen(at)));
+		add_change(changes, t->is_entry ? "segment_entered" : "segment_left", t->profile_id, cdp_jsonb_end_document(&out));
+	}
 }
 
 /* One of the identifiers of a profile that changed. */
@@ -60,12 +96,11 @@ typedef struct Identifier
 
 typedef struct Telling
 {
-	CdpBatch *batch;
+	Changes *changes;
 	Identifier *identifiers; /* by profile, namespace and value */
 	int n_identifiers;
 	int capacity;
 	int at; /* how far they are told */
-	CdpColumn *columns[4]; /* what is appended */
 } Telling;
 
 static void
@@ -132,12 +167,11 @@ merge_maps(const Datum *values, const bool *nulls)
 	return said == NULL ? computed : computed == NULL ? said : cdp_stamped_merge(said, computed, cdp_stamped_tie_bytes);
 }
 
-/* A profile that changed: what is known of it, if it lives, is told; the document's members stand in jsonb's order. */
+/* A profile that changed: what is known of it, if it lives, is told. */
 static void
 tell_profile(void *arg, int i, Datum *values, bool *nulls)
 {
 	static const char *const members[] = {"entity", "traits", "consents", "identifiers"};
-	static const char kind[] = "profile_changed";
 	Telling *telling = arg;
 	text *entity = DatumGetTextPP(values[1]);
 	CdpJsonbWriter object;
@@ -150,75 +184,41 @@ tell_profile(void *arg, int i, Datum *values, bool *nulls)
 		telling->at++;
 	for (from = telling->at; telling->at < telling->n_identifiers && telling->identifiers[telling->at].profile == i;)
 		telling->at++;
-	cdp_jsonb_begin_document(&out, 400);
-	object = cdp_jsonb_begin(&out, JB_FOBJECT, lengthof(members));
-	for (int k = 0; k < (int) lengthof(members); k++)
-		cdp_jsonb_add(&object, cdp_jsonb_write_string(&out, members[k], strlen(members[k])));
+	object = begin_object(&out, members, lengthof(members));
 	cdp_jsonb_add(&object, cdp_jsonb_write_string(&out, VARDATA_ANY(entity), VARSIZE_ANY_EXHDR(entity)));
 	cdp_jsonb_add(&object, cdp_stamped_write(&out, merge_maps(values + 2, nulls + 2)));
 	cdp_jsonb_add(&object, cdp_stamped_write(&out, nulls[4] ? NULL : DatumGetStampedP(values[4])));
 	cdp_jsonb_add(&object, write_identifiers(&out, telling->identifiers + from, telling->at - from));
-	cdp_column_add(telling->columns[0], TimestampTzGetDatum(telling->batch->now));
-	cdp_column_add_text(telling->columns[1], kind, strlen(kind));
-	cdp_column_add(telling->columns[2], values[0]);
-	cdp_column_add(telling->columns[3], JsonbPGetDatum(cdp_jsonb_end_document(&out)));
+	add_change(telling->changes, "profile_changed", DatumGetInt64(values[0]), cdp_jsonb_end_document(&out));
 }
 
 static void
-emit_profiles(CdpBatch *batch)
+add_profiles(Changes *changes)
 {
-	static const Oid types[] = {TIMESTAMPTZOID, TEXTOID, INT8OID, JSONBOID};
-	Telling telling = {batch, .capacity = 4 * batch->n_changed_profiles};
+	const CdpBatch *batch = changes->batch;
+	Telling telling = {changes, .capacity = 4 * batch->n_changed_profiles};
 	CdpColumn *keys = cdp_int64_column(batch->changed_profiles, batch->n_changed_profiles);
 
-	for (int i = 0; i < (int) lengthof(types); i++)
-		telling.columns[i] = cdp_column(types[i], batch->n_changed_profiles);
+	if (batch->n_changed_profiles == 0)
+		return;
 	telling.identifiers = palloc_extended(sizeof(Identifier) * (Size) telling.capacity, MCXT_ALLOC_HUGE);
 	cdp_scan(&identifiers_of_profiles, &keys, take_identifier, &telling);
 	qsort(telling.identifiers, telling.n_identifiers, sizeof(Identifier), compare_identifiers);
 	cdp_scan(&profiles, &keys, tell_profile, &telling);
-	cdp_append(&append_changes, telling.columns);
-}
-
-static void
-emit_transitions(CdpBatch *batch)
-{
-	CdpColumn *profiles = cdp_column(INT8OID, batch->n_transitions);
-	CdpColumn *segments = cdp_column(TEXTOID, batch->n_transitions);
-	CdpColumn *entries = cdp_column(BOOLOID, batch->n_transitions);
-	CdpColumn *times = cdp_column(TIMESTAMPTZOID, batch->n_transitions);
-	Datum arguments[5];
-
-	for (int i = 0; i < batch->n_transitions; i++)
-	{
-		const CdpBatchTransition *t = &batch->transitions[i];
-
-		cdp_column_add(profiles, Int64GetDatum(t->profile_id));
-		cdp_column_add_text(segments, t->segment, strlen(t->segment));
-		cdp_column_add(entries, BoolGetDatum(t->is_entry));
-		cdp_column_add(times, TimestampTzGetDatum(t->effective_at));
-	}
-	arguments[0] = TimestampTzGetDatum(batch->now);
-	arguments[1] = cdp_column_array(profiles);
-	arguments[2] = cdp_column_array(segments);
-	arguments[3] = cdp_column_array(entries);
-	arguments[4] = cdp_column_array(times);
-	cdp_run(&append_transitions, arguments, NULL);
-	cdp_done();
 }
 
 void
 cdp_activation_emit(CdpBatch *batch)
 {
+	static const Oid types[] = {TIMESTAMPTZOID, TEXTOID, INT8OID, JSONBOID};
 	MemoryContext old = MemoryContextSwitchTo(batch->context);
+	Changes changes = {batch};
 
-	if (batch->n_moves + batch->n_changed_profiles + batch->n_transitions > 0)
-		cdp_append_prepare("change", batch->now);
-	if (batch->n_moves > 0)
-		emit_moves(batch);
-	if (batch->n_changed_profiles > 0)
-		emit_profiles(batch);
-	if (batch->n_transitions > 0)
-		emit_transitions(batch);
+	for (int i = 0; i < (int) lengthof(types); i++)
+		changes.columns[i] = cdp_column(types[i], batch->n_moves + batch->n_changed_profiles + batch->n_transitions);
+	add_moves(&changes);
+	add_profiles(&changes);
+	add_transitions(&changes);
+	cdp_append(&append_changes, changes.columns);
 	MemoryContextSwitchTo(old);
 }

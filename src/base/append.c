@@ -9,7 +9,6 @@
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "base/base.h"
-#include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "commands/sequence.h"
 #include "executor/executor.h"
@@ -19,7 +18,6 @@
 #include "partitioning/partdesc.h"
 #include "rewrite/rewriteHandler.h"
 #include "utils/builtins.h"
-#include "utils/datetime.h"
 #include "utils/lsyscache.h"
 #include "utils/partcache.h"
 #include "utils/rel.h"
@@ -132,25 +130,29 @@ examine(CdpAppend *append, CdpTable *table)
 	return known;
 }
 
-/* Find the partition of each row; false: one has none, or one that is not plain, and SQL has to do it. */
+/* Find the partition of each row; false: one has none, '*missing', or SQL has to find it. */
 static bool
-find_targets(Appender *a)
+find_targets(Appender *a, int *missing)
 {
 	Relation relation = a->table->relation;
 	PartitionKey key = RelationGetPartitionKey(relation);
 	PartitionDesc partitions = RelationGetPartitionDesc(relation, true);
 	const CdpColumn *column = a->known->partition_column < 0 ? NULL : a->columns[a->known->partition_column];
 
-	if (column == NULL || column->has_nulls || partitions->nparts == 0)
+	if (column == NULL || column->has_nulls)
 		return false;
 	a->targets = palloc_extended(sizeof(Oid) * (Size) column->n, MCXT_ALLOC_HUGE);
 	for (int i = 0; i < column->n; i++)
 	{
 		bool is_equal;
 		Datum value = column->values[i];
-		int bound = partition_range_datum_bsearch(key->partsupfunc, key->partcollation, partitions->boundinfo, 1, &value, &is_equal);
-		int partition = partitions->boundinfo->indexes[bound + 1];
+		int bound = partitions->nparts == 0 ? -1
+											: partition_range_datum_bsearch(key->partsupfunc, key->partcollation,
+																			partitions->boundinfo, 1, &value, &is_equal);
+		int partition = partitions->nparts == 0 ? -1 : partitions->boundinfo->indexes[bound + 1];
 
+		if (partition < 0)
+			*missing = i;
 		if (partition < 0 || !partitions->is_leaf[partition])
 			return false;
 		a->targets[i] = partitions->oids[partition];
@@ -235,7 +237,7 @@ buffer_of(Appender *a, Oid target)
 	buffer->table = a->table;
 	if (target != a->table->oid)
 	{
-		buffer->table = cdp_table_open(target, RowExclusiveLock);
+		buffer->table = cdp_table_open_partition(target, RowExclusiveLock);
 		if (buffer->table->mapped != a->table->number)
 			map_partition(a->table, buffer->table);
 	}
@@ -307,14 +309,14 @@ are_targets_plain(Appender *a)
 
 /* Store all rows; false: none, SQL has to do it. */
 static bool
-store(CdpAppend *append, CdpTable *table, CdpColumn *const *columns)
+store(CdpAppend *append, CdpTable *table, CdpColumn *const *columns, int *missing)
 {
-	Appender a = {.table = table, .columns = columns, .command = GetCurrentCommandId(true)};
+	Appender a = {.table = table, .known = examine(append, table), .columns = columns};
 	bool is_partitioned = table->relation->rd_rel->relkind == RELKIND_PARTITIONED_TABLE;
-	bool is_possible;
+	bool is_possible = !is_partitioned || find_targets(&a, missing);
 
-	a.known = examine(append, table);
-	is_possible = !is_partitioned || (find_targets(&a) && are_targets_plain(&a));
+	is_possible = is_possible && cdp_table_is_plain(table, ACL_INSERT) && (!is_partitioned || are_targets_plain(&a));
+	a.command = GetCurrentCommandId(is_possible);
 	for (int i = 0; is_possible && i < columns[0]->n; i++)
 	{
 		if ((i & 0xFF) == 0)
@@ -328,15 +330,16 @@ store(CdpAppend *append, CdpTable *table, CdpColumn *const *columns)
 
 /* As store(); a key that is there already is another transaction's, so that trying again may help, and its error tells nobody's data. */
 static bool
-try_store(CdpAppend *append, CdpTable *table, CdpColumn *const *columns)
+try_store(CdpAppend *append, CdpColumn *const *columns, int *missing)
 {
 	MemoryContext caller = CurrentMemoryContext;
+	CdpTable *table = cdp_table_open(&append->table, RowExclusiveLock);
 	volatile bool is_stored = false;
 
 	MemoryContextSwitchTo(table->use);
 	PG_TRY();
 	{
-		is_stored = store(append, table, columns);
+		is_stored = store(append, table, columns, missing);
 	}
 	PG_CATCH();
 	{
@@ -348,13 +351,26 @@ try_store(CdpAppend *append, CdpTable *table, CdpColumn *const *columns)
 		error = CopyErrorData();
 		FlushErrorState();
 		ereport(ERROR, (errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-						errmsg("another transaction stored a row of the same key in cdp.%s", append->table),
+						errmsg("another transaction stored a row of the same key in cdp.%s", append->table.name),
 						errdetail("Its unique index is \"%s\".", error->constraint_name == NULL ? "" : error->constraint_name),
 						errhint("Try again. An index that somebody added must not be unique where rows can be alike.")));
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(caller);
+	cdp_table_close(table);
+	if (is_stored)
+		CommandCounterIncrement();
 	return is_stored;
+}
+
+/* Make the partition that a row lacks. */
+static void
+make_partition(const CdpAppend *append, CdpColumn *const *columns, int row)
+{
+	Datum arguments[2] = {CStringGetTextDatum(append->table.name), columns[append->known->partition_column]->values[row]};
+
+	cdp_run(&make_partitions, arguments, NULL);
+	cdp_done();
 }
 
 /* Store all rows by INSERT. */
@@ -372,37 +388,24 @@ insert(CdpAppend *append, CdpColumn *const *columns)
 int
 cdp_append(CdpAppend *append, CdpColumn *const *columns)
 {
-	CdpTable *table;
-	bool is_stored;
+	int last = -1;
 
 	if (columns[0]->n == 0)
 		return 0;
-	table = cdp_table_open(cdp_relation_oid(append->table), RowExclusiveLock);
-	is_stored = cdp_table_is_plain(table, ACL_INSERT) && try_store(append, table, columns);
-	cdp_table_close(table);
-	if (is_stored)
-		CommandCounterIncrement();
-	else
-		insert(append, columns);
-	return columns[0]->n;
-}
-
-void
-cdp_append_prepare(const char *table, TimestampTz at)
-{
-	Datum arguments[2] = {CStringGetTextDatum(table), TimestampTzGetDatum(at)};
-	char name[NAMEDATALEN];
-	struct pg_tm tm;
-	fsec_t fraction;
-
-	if (timestamp2tm(at, NULL, &tm, &fraction, NULL, NULL) == 0)
+	for (;;)
 	{
-		snprintf(name, sizeof(name), "%s_%04d_%02d", table, tm.tm_year, tm.tm_mon);
-		if (OidIsValid(get_relname_relid(name, get_namespace_oid("cdp", false))))
-			return;
+		int missing = -1;
+
+		if (try_store(append, columns, &missing))
+			break;
+		if (missing <= last) /* there is nothing to make, or making it did not help */
+		{
+			insert(append, columns);
+			break;
+		}
+		make_partition(append, columns, last = missing);
 	}
-	cdp_run(&make_partitions, arguments, NULL);
-	cdp_done();
+	return columns[0]->n;
 }
 
 int64 *

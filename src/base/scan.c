@@ -203,7 +203,7 @@ write_sql(CdpScan *scan, CdpQuery *query, bool is_locked)
 	query->types = pnstrdup(query->types, types - query->types);
 	query->sql = psprintf("SELECT k.ord - 1, t.* FROM unnest(%s) WITH ORDINALITY AS k (%sord), LATERAL ("
 						  "SELECT %s FROM cdp.%s l WHERE %s%s) t ORDER BY k.ord",
-						  parameters.data, names.data, scan->columns, scan->table, condition.data, is_locked ? " FOR NO KEY UPDATE" : "");
+						  parameters.data, names.data, scan->columns, scan->table.name, condition.data, is_locked ? " FOR NO KEY UPDATE" : "");
 	MemoryContextSwitchTo(old);
 }
 
@@ -250,7 +250,7 @@ scan_rows(CdpScan *scan, CdpColumn *const *keys, bool is_locked, CdpTakeRow take
 
 	if (keys[0]->n == 0)
 		return 0;
-	table = cdp_table_open(cdp_relation_oid(scan->table), is_locked ? RowShareLock : AccessShareLock);
+	table = cdp_table_open(&scan->table, is_locked ? RowShareLock : AccessShareLock);
 	if (table->relation->rd_rel->relkind == RELKIND_RELATION && cdp_table_is_plain(table, ACL_SELECT) &&
 		(!is_locked || cdp_table_is_plain(table, ACL_UPDATE)))
 		n = scan_index(scan, table, keys, is_locked, take, arg);

@@ -18,7 +18,7 @@
 /* What is scanned: static, one per kind. */
 typedef struct CdpScan
 {
-	const char *table; /* in schema cdp */
+	CdpTableName table;
 	const char *index; /* a b-tree; its first columns are the keys */
 	int n_keys;
 	const char *columns; /* what is read, separated by ", ": the keys first, in the order of the index */
@@ -31,7 +31,7 @@ typedef struct CdpScan
 /* A kind of scan, written as an initialiser; types are those of the columns as arrays, "int8[],text[]", at least of the keys. */
 #define CDP_SCANNED(table, index, n_keys, columns, types)                                                              \
 	{                                                                                                                  \
-		table, index, n_keys, columns, {NULL, types, NULL, InvalidOid, 0}, {NULL, types, NULL, InvalidOid, 0}, NULL, 0 \
+		{table, NULL}, index, n_keys, columns, {NULL, types, NULL, InvalidOid, 0}, {NULL, types, NULL, InvalidOid, 0}, NULL, 0 \
 	}
 #define CDP_SCAN(name, table, index, n_keys, columns, types)                                                           \
 	static CdpScan name = CDP_SCANNED(table, index, n_keys, columns, types)

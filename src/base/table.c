@@ -23,11 +23,12 @@
 #include "utils/memutils.h"
 #include "utils/syscache.h"
 
-typedef struct Known
+/* Never goes away. */
+typedef struct CdpKnownTable
 {
 	Oid oid;
 	CdpTable *table; /* NULL: nothing is known */
-} Known;
+} CdpKnownTable;
 
 static HTAB *all = NULL;
 
@@ -36,7 +37,7 @@ static void
 forget(Datum arg, Oid oid)
 {
 	HASH_SEQ_STATUS status;
-	Known *known;
+	CdpKnownTable *known;
 
 	if (OidIsValid(oid))
 	{
@@ -65,7 +66,7 @@ static void
 abandon(int level)
 {
 	HASH_SEQ_STATUS status;
-	Known *known;
+	CdpKnownTable *known;
 
 	hash_seq_init(&status, all);
 	while ((known = hash_seq_search(&status)) != NULL)
@@ -95,7 +96,7 @@ end_subtransaction(SubXactEvent event, SubTransactionId id, SubTransactionId par
 static void
 begin(void)
 {
-	HASHCTL control = {.keysize = sizeof(Oid), .entrysize = sizeof(Known), .hcxt = TopMemoryContext};
+	HASHCTL control = {.keysize = sizeof(Oid), .entrysize = sizeof(CdpKnownTable), .hcxt = TopMemoryContext};
 
 	all = hash_create("cdp tables", 32, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	CacheRegisterRelcacheCallback(forget, (Datum) 0);
@@ -132,34 +133,67 @@ destroy(CdpTable *table)
 	MemoryContextDelete(table->context);
 }
 
-CdpTable *
-cdp_table_open(Oid oid, LOCKMODE mode)
+/* The table that is known of an OID. */
+static CdpKnownTable *
+known_table(Oid oid)
 {
-	Relation relation;
-	Known *known;
-	CdpTable *table;
+	CdpKnownTable *known;
 	bool found;
 
 	if (all == NULL)
 		begin();
-	relation = table_open(oid, mode); /* hears of changes */
 	known = hash_search(all, &oid, HASH_ENTER, &found);
 	if (!found)
 		known->table = NULL;
-	table = known->table;
+	return known;
+}
+
+/* Take a relation that is open as a table, of which all is found out that was not known. */
+static CdpTable *
+take(CdpKnownTable *known, Relation relation)
+{
+	CdpTable *table = known->table;
+
 	if (table != NULL && table->level > 0)
 		table = make(relation, CurrentMemoryContext); /* it is open already: a function that a constraint calls came here again */
 	else if (table == NULL || !table->is_valid)
 	{
+		known->table = NULL;
 		if (table != NULL)
 			destroy(table);
-		known->table = NULL;
 		known->table = table = make(relation, TopMemoryContext);
 		table->is_shared = true;
 	}
 	table->relation = table->target->ri_RelationDesc = relation;
 	table->level = GetCurrentTransactionNestLevel();
 	return table;
+}
+
+CdpTable *
+cdp_table_open(CdpTableName *name, LOCKMODE mode)
+{
+	for (;;)
+	{
+		CdpKnownTable *known = name->known;
+		Relation relation;
+
+		if (known == NULL || known->table == NULL || !known->table->is_valid)
+			known = name->known = known_table(cdp_relation_oid(name->name));
+		relation = try_table_open(known->oid, mode); /* hears of changes */
+		if (relation != NULL && (known->table == NULL || known->table->is_valid || cdp_relation_oid(name->name) == known->oid))
+			return take(known, relation);
+		if (relation != NULL)
+			table_close(relation, mode);
+		name->known = NULL;
+	}
+}
+
+CdpTable *
+cdp_table_open_partition(Oid oid, LOCKMODE mode)
+{
+	Relation relation = table_open(oid, mode);
+
+	return take(known_table(oid), relation);
 }
 
 static void

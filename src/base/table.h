@@ -40,8 +40,16 @@ typedef struct CdpTable
 	uint64 mapped;
 } CdpTable;
 
-/* Open a table of ours; the lock stays until the end of the transaction. Who opened it closes it, unless an error does. */
-extern CdpTable *cdp_table_open(Oid oid, LOCKMODE mode);
+/* One of our tables by its name in schema cdp; static. */
+typedef struct CdpTableName
+{
+	const char *name;
+	struct CdpKnownTable *known; /* what the name stood for the last time */
+} CdpTableName;
+
+/* Open a table, or a partition of one; the lock stays until the end of the transaction. Who opened it closes it, unless an error does. */
+extern CdpTable *cdp_table_open(CdpTableName *name, LOCKMODE mode);
+extern CdpTable *cdp_table_open_partition(Oid oid, LOCKMODE mode);
 extern void cdp_table_close(CdpTable *table);
 
 /*

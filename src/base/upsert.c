@@ -120,7 +120,7 @@ write_sql(CdpUpsert *upsert)
 			appendStringInfo(&assignments, "%s%.*s = k.%.*s", i == n_keys ? "" : ", ", length, name, length, name);
 		name += length + 2;
 	}
-	upsert->update_by_sql.sql = psprintf("UPDATE cdp.%s t SET %s FROM unnest(%s) AS k (%s) WHERE %s", upsert->append.table,
+	upsert->update_by_sql.sql = psprintf("UPDATE cdp.%s t SET %s FROM unnest(%s) AS k (%s) WHERE %s", upsert->append.table.name,
 										 assignments.data, parameters.data, upsert->append.columns, condition.data);
 	MemoryContextSwitchTo(old);
 }
@@ -191,7 +191,7 @@ cdp_update(CdpUpsert *upsert, CdpColumn *const *columns, CdpMergeRow merge, void
 
 	if (n == 0)
 		return 0;
-	table = cdp_table_open(cdp_relation_oid(upsert->append.table), RowExclusiveLock);
+	table = cdp_table_open(&upsert->append.table, RowExclusiveLock);
 	if (table->relation->rd_rel->relkind != RELKIND_RELATION || !cdp_table_is_plain(table, ACL_SELECT) || !cdp_table_is_plain(table, ACL_UPDATE))
 		merge_by_sql(upsert, table, columns, merge, arg, is_new);
 	else if (merge_by_index(upsert, table, columns, merge, arg, is_new))

@@ -13,19 +13,6 @@ CDP_APPEND(append_events, "event", "identifier_id, occurred_at, received_at, sou
 CDP_APPEND(append_malformed, "malformed_value", "received_at, source_id, message_id, namespace", "$1, $2, $3, $4",
 		   "timestamptz[],int4[],text[],text[]");
 
-/* See that the log has a partition for each month in which messages were received. */
-static void
-prepare_partitions(const CdpBatch *batch)
-{
-	for (int i = 0; i < batch->n_messages; i++)
-	{
-		TimestampTz at = batch->messages[i].payload->received_at;
-
-		if (i == 0 || at / USECS_PER_DAY != batch->messages[i - 1].payload->received_at / USECS_PER_DAY)
-			cdp_append_prepare("event", at);
-	}
-}
-
 /* Note which messages hold values that are malformed; the values stand in the messages. */
 static void
 store_malformed(CdpBatch *batch)
@@ -63,7 +50,6 @@ cdp_event_store(CdpBatch *batch)
 
 	if (n > 0)
 	{
-		prepare_partitions(batch);
 		for (int i = 0; i < (int) lengthof(types); i++)
 			columns[i] = cdp_column(types[i], n);
 		for (int i = 0; i < n; i++)
