@@ -795,7 +795,7 @@ BEGIN
 		is_disputed boolean NOT NULL DEFAULT false,
 		is_frozen boolean NOT NULL DEFAULT false,
 		merged_into bigint
-	) WITH (fillfactor = 80);
+	) WITH (fillfactor = 50);
 	CREATE INDEX IF NOT EXISTS profile_component_id_idx ON cdp.profile (component_id);
 	COMMENT ON TABLE cdp.profile IS 'A row for every profile id ever given out';
 	COMMENT ON COLUMN cdp.profile.component_id IS 'The smallest profile id of all that links connect, accepted or rejected; what is resolved and locked together';
@@ -816,7 +816,7 @@ BEGIN
 		last_seen_at timestamptz,
 		event_count bigint NOT NULL,
 		CONSTRAINT identity_namespace_value_key UNIQUE (namespace, value)
-	) WITH (fillfactor = 80);
+	) WITH (fillfactor = 50);
 	CREATE INDEX IF NOT EXISTS identity_profile_id_idx ON cdp.identity (profile_id);
 	COMMENT ON TABLE cdp.identity IS 'Every identifier that entered the graph, normalised, and the profile it belongs to';
 	COMMENT ON COLUMN cdp.identity.is_contested IS 'Whether it is a device with which two values of one namespace that is none of devices were seen';
@@ -832,7 +832,7 @@ BEGIN
 			CONSTRAINT link_status_check CHECK (status IN ('accepted', 'redundant', 'rejected', 'retracted', 'related')),
 		reason text,
 		CONSTRAINT link_pkey PRIMARY KEY (identifier_a, identifier_b)
-	) WITH (fillfactor = 80);
+	) WITH (fillfactor = 50);
 	CREATE INDEX IF NOT EXISTS link_identifier_b_idx ON cdp.link (identifier_b);
 	CREATE INDEX IF NOT EXISTS link_related_idx ON cdp.link (identifier_a, identifier_b) WHERE status = 'related';
 	COMMENT ON TABLE cdp.link IS 'Pairs of identifiers seen in one event, the stronger first: the evidence added up, and the judgement';

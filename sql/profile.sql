@@ -1126,7 +1126,7 @@ BEGIN
 		last_seen_at timestamptz,
 		event_count bigint NOT NULL DEFAULT 0,
 		CONSTRAINT fragment_pkey PRIMARY KEY (anchor_id, identifier_id)
-	) WITH (fillfactor = 80);
+	) WITH (fillfactor = 50);
 	CREATE INDEX IF NOT EXISTS fragment_identifier_id_idx ON cdp.fragment (identifier_id);
 	COMMENT ON TABLE cdp.fragment IS 'What the events say that are anchored to an identifier; a profile is the fold of its identifiers'' fragments';
 	COMMENT ON COLUMN cdp.fragment.anchor_id IS 'To whom the events are anchored';

@@ -13,6 +13,7 @@
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
+#include "utils/memutils.h"
 #include "utils/plancache.h"
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
@@ -246,6 +247,16 @@ describe_type(CdpColumn *column)
 			column->typbyval = FLOAT8PASSBYVAL;
 			column->typalign = TYPALIGN_DOUBLE;
 			break;
+		case INT4OID:
+			column->typlen = sizeof(int32);
+			column->typbyval = true;
+			column->typalign = TYPALIGN_INT;
+			break;
+		case BOOLOID:
+			column->typlen = sizeof(bool);
+			column->typbyval = true;
+			column->typalign = TYPALIGN_CHAR;
+			break;
 		case TEXTOID:
 		case JSONBOID:
 			column->typlen = -1;
@@ -257,28 +268,45 @@ describe_type(CdpColumn *column)
 	}
 }
 
+/* The arrays stand behind the column, until it grows out of them. */
 CdpColumn *
 cdp_column(Oid type, int expected)
 {
-	CdpColumn *column = palloc0(sizeof(CdpColumn));
+	Size capacity = Max(8, expected);
+	CdpColumn *column = palloc_extended(sizeof(CdpColumn) + (sizeof(Datum) + sizeof(bool)) * capacity, MCXT_ALLOC_HUGE);
 
+	memset(column, 0, sizeof(CdpColumn));
 	column->type = type;
 	describe_type(column);
-	column->capacity = Max(8, expected);
-	column->values = palloc_extended(sizeof(Datum) * (Size) column->capacity, MCXT_ALLOC_HUGE);
-	column->nulls = palloc(sizeof(bool) * (Size) column->capacity);
+	column->capacity = capacity;
+	column->values = (Datum *) (column + 1);
+	column->nulls = (bool *) (column->values + capacity);
 	return column;
+}
+
+/* Move the arrays to where there is twice the room, beside the column. */
+static void
+grow(CdpColumn *column)
+{
+	MemoryContext context = GetMemoryChunkContext(column);
+	Size capacity = 2 * (Size) column->capacity;
+	Datum *values = MemoryContextAllocHuge(context, (sizeof(Datum) + sizeof(bool)) * capacity);
+	bool *nulls = (bool *) (values + capacity);
+
+	memcpy(values, column->values, sizeof(Datum) * column->n);
+	memcpy(nulls, column->nulls, sizeof(bool) * column->n);
+	if (column->values != (Datum *) (column + 1))
+		pfree(column->values);
+	column->values = values;
+	column->nulls = nulls;
+	column->capacity = capacity;
 }
 
 static inline void
 add(CdpColumn *column, Datum value, bool isnull)
 {
 	if (column->n == column->capacity)
-	{
-		column->capacity *= 2;
-		column->values = repalloc_huge(column->values, sizeof(Datum) * (Size) column->capacity);
-		column->nulls = repalloc_huge(column->nulls, sizeof(bool) * (Size) column->capacity);
-	}
+		grow(column);
 	column->values[column->n] = value;
 	column->nulls[column->n] = isnull;
 	column->has_nulls |= isnull;

@@ -54,7 +54,7 @@ forget(Datum arg, Oid oid)
 	}
 }
 
-/* A function, which a constraint or an index may call, has changed. */
+/* A function, which a constraint or an index may call, has changed, or who has which role. */
 static void
 forget_all(Datum arg, int cache, uint32 hash)
 {
@@ -101,6 +101,8 @@ begin(void)
 	all = hash_create("cdp tables", 32, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	CacheRegisterRelcacheCallback(forget, (Datum) 0);
 	CacheRegisterSyscacheCallback(PROCOID, forget_all, (Datum) 0);
+	CacheRegisterSyscacheCallback(AUTHOID, forget_all, (Datum) 0);
+	CacheRegisterSyscacheCallback(AUTHMEMROLEMEM, forget_all, (Datum) 0);
 	RegisterXactCallback(end_transaction, NULL);
 	RegisterSubXactCallback(end_subtransaction, NULL);
 }
@@ -247,8 +249,24 @@ cdp_table_close(CdpTable *table)
 		destroy(table);
 }
 
+/* Does the user have a privilege?  Who had it has it until the table or the roles change. */
+static bool
+is_granted(CdpTable *table, AclMode privilege)
+{
+	Oid user = GetUserId();
+
+	if (table->user != user)
+	{
+		table->user = user;
+		table->granted = ACL_NO_RIGHTS;
+	}
+	if ((table->granted & privilege) != privilege && pg_class_aclcheck(table->oid, user, privilege) == ACLCHECK_OK)
+		table->granted |= privilege;
+	return (table->granted & privilege) == privilege;
+}
+
 bool
-cdp_table_is_plain(const CdpTable *table, AclMode privilege)
+cdp_table_is_plain(CdpTable *table, AclMode privilege)
 {
 	const FormData_pg_class *form = table->relation->rd_rel;
 	const TupleConstr *constraints = table->columns->constr;
@@ -257,7 +275,7 @@ cdp_table_is_plain(const CdpTable *table, AclMode privilege)
 		return false;
 	if (privilege != ACL_SELECT && (table->relation->trigdesc != NULL || (constraints != NULL && constraints->has_generated_stored)))
 		return false;
-	return privilege == ACL_NO_RIGHTS || pg_class_aclcheck(table->oid, GetUserId(), privilege) == ACLCHECK_OK;
+	return is_granted(table, privilege);
 }
 
 /* The attribute of a name, from 0. */

@@ -29,6 +29,9 @@ typedef struct CdpTable
 	int level; /* of the transaction that opened it, 0: closed */
 	bool has_open_indexes;
 
+	Oid user; /* who was granted what, as was asked so far */
+	AclMode granted;
+
 	TupleDesc columns; /* a copy */
 	EState *estate;
 	ResultRelInfo *target;
@@ -57,7 +60,7 @@ extern void cdp_table_close(CdpTable *table);
  * partition ACL_NO_RIGHTS)?  Else SQL has to do it: there is row-level security, or, for writing, a trigger, a rule or
  * a generated column.
  */
-extern bool cdp_table_is_plain(const CdpTable *table, AclMode privilege);
+extern bool cdp_table_is_plain(CdpTable *table, AclMode privilege);
 
 /* Which attributes columns are, written as "a, b", from 0; returns how many. */
 extern int cdp_table_attributes(const CdpTable *table, const char *columns, int *attributes);

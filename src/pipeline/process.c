@@ -29,6 +29,7 @@
 #include "portability/instr_time.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/memutils.h"
 #include "utils/resowner.h"
 
 PG_FUNCTION_INFO_V1(cdp_process);
@@ -221,20 +222,29 @@ check_ready(void)
 	cdp_require_init();
 }
 
+/* A row of a function's results, whose columns are found out once a session. */
 static HeapTuple
-make_row(FunctionCallInfo fcinfo, Datum *values, bool *nulls)
+make_row(FunctionCallInfo fcinfo, TupleDesc *columns, Datum *values, bool *nulls)
 {
-	TupleDesc descriptor;
+	if (*columns == NULL)
+	{
+		TupleDesc found;
+		MemoryContext old;
 
-	if (get_call_result_type(fcinfo, NULL, &descriptor) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "return type must be a row type");
-	return heap_form_tuple(BlessTupleDesc(descriptor), values, nulls);
+		if (get_call_result_type(fcinfo, NULL, &found) != TYPEFUNC_COMPOSITE)
+			elog(ERROR, "return type must be a row type");
+		old = MemoryContextSwitchTo(TopMemoryContext);
+		*columns = BlessTupleDesc(CreateTupleDescCopy(found));
+		MemoryContextSwitchTo(old);
+	}
+	return heap_form_tuple(*columns, values, nulls);
 }
 
 /* cdp.process(max) */
 Datum
 cdp_process(PG_FUNCTION_ARGS)
 {
+	static TupleDesc columns = NULL;
 	int max = PG_GETARG_INT32(0);
 	Delivery none = {NULL};
 	MemoryContext caller = CurrentMemoryContext;
@@ -263,7 +273,7 @@ cdp_process(PG_FUNCTION_ARGS)
 	values[7] = Int64GetDatum(batch->exited);
 	SPI_finish();
 	MemoryContextSwitchTo(caller);
-	PG_RETURN_DATUM(HeapTupleGetDatum(make_row(fcinfo, values, nulls)));
+	PG_RETURN_DATUM(HeapTupleGetDatum(make_row(fcinfo, &columns, values, nulls)));
 }
 
 /* The rejections of a batch as [{"reason": .., "detail": ..}]. */
@@ -345,6 +355,7 @@ read_delivery(FunctionCallInfo fcinfo, Delivery *delivery)
 Datum
 cdp_ingest(PG_FUNCTION_ARGS)
 {
+	static TupleDesc columns = NULL;
 	static const CdpRejection deferred = {
 		.reason = "deferred", .detail = "two transactions waited for each other; cdp.process() will take the message"};
 	MemoryContext caller = CurrentMemoryContext;
@@ -374,13 +385,14 @@ cdp_ingest(PG_FUNCTION_ARGS)
 	values[4] = nulls[4] ? (Datum) 0 : JsonbPGetDatum(list_errors(batch));
 	SPI_finish();
 	MemoryContextSwitchTo(caller);
-	PG_RETURN_DATUM(HeapTupleGetDatum(make_row(fcinfo, values, nulls)));
+	PG_RETURN_DATUM(HeapTupleGetDatum(make_row(fcinfo, &columns, values, nulls)));
 }
 
 /* cdp.reconsider(identifier_ids, cause, rederived): the corridor from 'resolve' on, with no message. */
 Datum
 cdp_reconsider(PG_FUNCTION_ARGS)
 {
+	static TupleDesc columns = NULL;
 	MemoryContext caller = CurrentMemoryContext;
 	Delivery delivery = {NULL};
 	CdpBatch *batch;
@@ -400,5 +412,5 @@ cdp_reconsider(PG_FUNCTION_ARGS)
 	values[3] = Int64GetDatum(batch->exited);
 	SPI_finish();
 	MemoryContextSwitchTo(caller);
-	PG_RETURN_DATUM(HeapTupleGetDatum(make_row(fcinfo, values, is_null)));
+	PG_RETURN_DATUM(HeapTupleGetDatum(make_row(fcinfo, &columns, values, is_null)));
 }
