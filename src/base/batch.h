@@ -173,6 +173,7 @@ typedef struct CdpBatch
 	MemoryContext context;
 	TimestampTz now;
 	int max;								/* payloads to claim at most */
+	bool is_first_try;						/* should somebody stand in the way, it will be tried again */
 	const struct CdpNamespaces *namespaces; /* the rules in force */
 	const char *cause; /* of moves, where the batch has no messages: a ruling, retraction or rule changed; else NULL */
 

@@ -2,11 +2,12 @@
  * component.c
  *		The batch's links written, the components they touch resolved, the difference stored.
  *
- * Concurrency: the profiles of every component concerned are locked in id order, in a
- * subtransaction, where the batch's sightings are added to its identifiers; if by then
- * one has moved, all that is taken back and the look-up starts again.  Whoever holds a
- * component's profiles may change its identities, links, fragments and memberships, and
- * nobody else does.
+ * Concurrency: the profiles of every component concerned are locked in id order, and the
+ * batch's sightings added to its identifiers; if by then one has moved, the batch begins
+ * again.  From then on that is done in a subtransaction, which alone is taken back, until it
+ * succeeds; not so at first, since a row that is locked by one subtransaction and updated by
+ * another needs a multixact.  Whoever holds a component's profiles may change its identities,
+ * links, fragments and memberships, and nobody else does.
  *
  * A component is loaded only when something about it can change: a new identifier, a
  * new link, several components meeting, or evidence for a link that is redundant, or
@@ -337,6 +338,14 @@ lock_components_of(CdpBatch *batch)
 		places[i].profile_id = batch->identifiers[i].profile_id;
 	if (batch->cause != NULL)
 		read_places(batch, places);
+	if (batch->is_first_try)
+	{
+		if (!lock_places(batch, places))
+			ereport(ERROR, (errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+							errmsg("an identifier moved to another profile while a message that mentions it was processed"),
+							errhint("Try again.")));
+		return places;
+	}
 	do
 		CHECK_FOR_INTERRUPTS();
 	while (!try_lock_places(batch, places));

@@ -173,7 +173,7 @@ may_try_again(int sqlerrcode)
  * bystander, gets here: its part is taken back, its locks with it, and the caller tries again or defers the message.
  */
 static CdpBatch *
-try_walk(int max, const Delivery *delivery, bool is_last_try, int *why)
+try_walk(int max, const Delivery *delivery, bool is_first_try, bool is_last_try, int *why)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
@@ -186,6 +186,7 @@ try_walk(int max, const Delivery *delivery, bool is_last_try, int *why)
 	{
 		cdp_namespaces_hold(false);
 		batch = begin_batch(max);
+		batch->is_first_try = is_first_try;
 		walk(batch, deliver(batch, delivery));
 		ReleaseCurrentSubTransaction();
 	}
@@ -261,7 +262,7 @@ cdp_process(PG_FUNCTION_ARGS)
 	cdp_run(&lock_consumer, NULL, NULL);
 	cdp_done();
 	for (int i = 1; batch == NULL; i++)
-		batch = try_walk(Min(max, MAX_ROWS), &none, i == MAX_TRIES, &why);
+		batch = try_walk(Min(max, MAX_ROWS), &none, i == 1, i == MAX_TRIES, &why);
 
 	values[0] = Int64GetDatum(batch->received);
 	values[1] = Int64GetDatum(batch->n_messages);
@@ -330,7 +331,7 @@ take(const Delivery *delivery)
 
 	/* what earlier calls of the transaction have locked stays locked: after a deadlock trying again would only wait again */
 	for (int i = 0; i < MAX_TRIES && batch == NULL && (is_first || why != ERRCODE_T_R_DEADLOCK_DETECTED); i++)
-		batch = try_walk(1, delivery, false, &why);
+		batch = try_walk(1, delivery, i == 0, false, &why);
 	if (batch == NULL)
 		store(delivery);
 	last = GetTopTransactionIdIfAny();
@@ -405,7 +406,7 @@ cdp_reconsider(PG_FUNCTION_ARGS)
 	delivery.cause = text_to_cstring(PG_GETARG_TEXT_PP(1));
 	delivery.rederived = cdp_int64_elements(PG_GETARG_ARRAYTYPE_P(2), &delivery.n_rederived);
 	SPI_connect();
-	batch = try_walk(1, &delivery, true, &why);
+	batch = try_walk(1, &delivery, false, true, &why);
 	values[0] = Int64GetDatum(batch->merges);
 	values[1] = Int64GetDatum(batch->splits);
 	values[2] = Int64GetDatum(batch->entered);
