@@ -4,16 +4,19 @@
  */
 #include "postgres.h"
 
+#include "access/genam.h"
 #include "access/nbtree.h"
 #include "access/stratnum.h"
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "base/base.h"
 #include "base/scan.h"
+#include "catalog/pg_am.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
+#include "pgstat.h"
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
 
@@ -21,13 +24,27 @@
 typedef struct CdpScanned
 {
 	Oid index_oid;
-	ScanKeyData keys[CDP_MAX_ARGUMENTS];
-	int n_keys;
+	BTScanInsert key;
 	int attributes[CDP_MAX_ARGUMENTS]; /* of the columns, from 0 */
 	int n_columns;
 	AttrNumber last; /* the largest of them, from 1 */
 	TupleTableSlot *row;
 } CdpScanned;
+
+/* Is it the index that cdp.init() made? */
+static bool
+is_ours(const CdpScan *scan, const CdpScanned *known, const CdpTable *table, Relation index)
+{
+	if (index->rd_rel->relam != BTREE_AM_OID || !index->rd_index->indisvalid || RelationGetIndexExpressions(index) != NIL ||
+		RelationGetIndexPredicate(index) != NIL || IndexRelationGetNumberOfKeyAttributes(index) < scan->n_keys)
+		return false;
+	for (int i = 0; i < scan->n_keys; i++)
+	{
+		if (index->rd_index->indkey.values[i] != known->attributes[i] + 1 || !TupleDescAttr(table->columns, known->attributes[i])->attnotnull)
+			return false;
+	}
+	return true;
+}
 
 /* Find out which columns they are, and how the index compares keys. */
 static CdpScanned *
@@ -37,21 +54,13 @@ examine(const CdpScan *scan, CdpTable *table, Relation index)
 	CdpScanned *known = palloc0(sizeof(CdpScanned));
 
 	known->index_oid = RelationGetRelid(index);
-	known->n_keys = scan->n_keys;
 	known->n_columns = cdp_table_attributes(table, scan->columns, known->attributes);
 	for (int i = 0; i < known->n_columns; i++)
 		known->last = Max(known->last, known->attributes[i] + 1);
-	for (int i = 0; i < scan->n_keys; i++)
-	{
-		Oid type = index->rd_opcintype[i];
-		Oid equals = get_opfamily_member(index->rd_opfamily[i], type, type, BTEqualStrategyNumber);
-
-		if (!OidIsValid(equals) || index->rd_index->indkey.values[i] != known->attributes[i] + 1)
-			ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-							errmsg("index cdp.%s is not the one that cdp made", scan->index), errhint("Drop it and run SELECT cdp.init() again.")));
-		ScanKeyEntryInitialize(&known->keys[i], 0, i + 1, BTEqualStrategyNumber, InvalidOid, index->rd_indcollation[i],
-							   get_opcode(equals), (Datum) 0);
-	}
+	if (!is_ours(scan, known, table, index))
+		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+						errmsg("index cdp.%s is not the one that cdp made", scan->index), errhint("Drop it and run SELECT cdp.init() again.")));
+	known->key = cdp_seek_key(index, scan->n_keys);
 	known->row = MakeTupleTableSlot(table->columns, table_slot_callbacks(table->relation));
 	MemoryContextSwitchTo(old);
 	return known;
@@ -61,39 +70,85 @@ void
 cdp_scanner_begin(CdpScanner *scanner, CdpScan *scan, CdpTable *table, LOCKMODE mode)
 {
 	bool is_known = scan->known != NULL && scan->known_of == table->number;
+	Relation index = index_open(is_known ? scan->known->index_oid : cdp_relation_oid(scan->index), mode);
 
-	scanner->table = table;
-	scanner->mode = mode;
-	scanner->index = index_open(is_known ? scan->known->index_oid : cdp_relation_oid(scan->index), mode);
 	if (!is_known)
 	{
-		scan->known = examine(scan, table, scanner->index);
+		scan->known = examine(scan, table, index);
 		scan->known_of = table->number;
 	}
+	scanner->table = table;
+	scanner->mode = mode;
 	scanner->known = scan->known;
 	scanner->row = scanner->known->row;
-	scanner->snapshot = RegisterSnapshot(IsolationUsesXactSnapshot() ? GetTransactionSnapshot() : GetLatestSnapshot());
+	scanner->next = 0;
+	scanner->has_dead = false;
+	cdp_seek_begin(&scanner->seek, index, scan->known->key,
+				   RegisterSnapshot(IsolationUsesXactSnapshot() ? GetTransactionSnapshot() : GetLatestSnapshot()));
+	scanner->fetch = table_index_fetch_begin(table->relation);
+}
+
+/*
+ * Row pointers under the present key led to no row that anybody sees.  The server's own scan marks them, so that they
+ * are not followed again and their place is used for others.
+ */
+static void
+mark_dead(CdpScanner *scanner)
+{
+	BTScanInsert key = scanner->known->key;
+	ScanKeyData keys[CDP_MAX_ARGUMENTS];
+	IndexScanDesc scan;
+
+	for (int i = 0; i < key->keysz; i++)
+	{
+		Oid type = scanner->seek.index->rd_opcintype[i];
+		Oid equals = get_opfamily_member(scanner->seek.index->rd_opfamily[i], type, type, BTEqualStrategyNumber);
+
+		ScanKeyInit(&keys[i], i + 1, BTEqualStrategyNumber, get_opcode(equals), key->scankeys[i].sk_argument);
+		keys[i].sk_collation = key->scankeys[i].sk_collation;
+	}
 #if PG_VERSION_NUM >= 180000
-	scanner->scan = index_beginscan(table->relation, scanner->index, scanner->snapshot, NULL, scan->n_keys, 0);
+	scan = index_beginscan(scanner->table->relation, scanner->seek.index, scanner->seek.snapshot, NULL, key->keysz, 0);
 #else
-	scanner->scan = index_beginscan(table->relation, scanner->index, scanner->snapshot, scan->n_keys, 0);
+	scan = index_beginscan(scanner->table->relation, scanner->seek.index, scanner->seek.snapshot, key->keysz, 0);
 #endif
+	index_rescan(scan, keys, key->keysz, NULL, 0);
+	while (index_getnext_slot(scan, ForwardScanDirection, scanner->row))
+		CHECK_FOR_INTERRUPTS();
+	index_endscan(scan);
+	scanner->has_dead = false;
 }
 
 void
 cdp_scanner_find(CdpScanner *scanner, CdpColumn *const *keys, int i)
 {
-	CdpScanned *known = scanner->known;
+	BTScanInsert key = scanner->known->key;
 
-	for (int k = 0; k < known->n_keys; k++)
-		known->keys[k].sk_argument = keys[k]->values[i];
-	index_rescan(scanner->scan, known->keys, known->n_keys, NULL, 0);
+	if (scanner->has_dead)
+		mark_dead(scanner);
+	for (int k = 0; k < key->keysz; k++)
+		key->scankeys[k].sk_argument = keys[k]->values[i];
+	cdp_seek_find(&scanner->seek);
+	scanner->next = 0;
 }
 
 bool
 cdp_scanner_next(CdpScanner *scanner)
 {
-	return index_getnext_slot(scanner->scan, ForwardScanDirection, scanner->row);
+	while (scanner->next < scanner->seek.n_places)
+	{
+		ItemPointerData place = scanner->seek.places[scanner->next++]; /* a copy, which is moved to the version that is seen */
+		bool has_more = false;
+		bool is_dead = false;
+
+		if (table_index_fetch_tuple(scanner->fetch, &place, scanner->seek.snapshot, scanner->row, &has_more, &is_dead))
+		{
+			pgstat_count_heap_fetch(scanner->seek.index);
+			return true;
+		}
+		scanner->has_dead |= is_dead;
+	}
+	return false;
 }
 
 void
@@ -119,10 +174,13 @@ cdp_scanner_attributes(const CdpScanner *scanner, int *n)
 void
 cdp_scanner_end(CdpScanner *scanner)
 {
+	if (scanner->has_dead)
+		mark_dead(scanner);
 	ExecClearTuple(scanner->row);
-	index_endscan(scanner->scan);
-	UnregisterSnapshot(scanner->snapshot);
-	index_close(scanner->index, scanner->mode); /* the lock of the table stays */
+	table_index_fetch_end(scanner->fetch);
+	cdp_seek_end(&scanner->seek);
+	UnregisterSnapshot(scanner->seek.snapshot);
+	index_close(scanner->seek.index, scanner->mode); /* the lock of the table stays */
 }
 
 /* Lock the row in the slot, which then is as it was when it was locked; false: it is gone. */
@@ -134,7 +192,7 @@ lock_row(CdpScanner *scanner)
 	int flags = IsolationUsesXactSnapshot() ? 0 : TUPLE_LOCK_FLAG_FIND_LAST_VERSION;
 
 	ExecClearTuple(scanner->row);
-	switch (table_tuple_lock(scanner->table->relation, &place, scanner->snapshot, scanner->row, GetCurrentCommandId(false),
+	switch (table_tuple_lock(scanner->table->relation, &place, scanner->seek.snapshot, scanner->row, GetCurrentCommandId(false),
 							 LockTupleNoKeyExclusive, LockWaitBlock, flags, &failure))
 	{
 		case TM_Ok:

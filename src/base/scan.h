@@ -10,8 +10,7 @@
 #ifndef CDP_SCAN_H
 #define CDP_SCAN_H
 
-#include "access/genam.h"
-#include "access/skey.h"
+#include "base/seek.h"
 #include "base/spi.h"
 #include "base/table.h"
 
@@ -55,11 +54,12 @@ extern int cdp_scan_int64(CdpScan *scan, const int64 *keys, int n, int64 **value
 typedef struct CdpScanner
 {
 	CdpTable *table;
-	Relation index;
 	LOCKMODE mode;
-	Snapshot snapshot;
-	IndexScanDesc scan;
+	CdpSeek seek;
+	struct IndexFetchTableData *fetch;
 	struct CdpScanned *known;
+	int next;	   /* of the row pointers found */
+	bool has_dead; /* one of them leads to no row that anybody sees */
 	TupleTableSlot *row;
 } CdpScanner;
 

@@ -42,7 +42,7 @@ update(CdpScanner *scanner, int n_keys, const Datum *values, const bool *nulls)
 	ExecStoreVirtualTuple(row);
 	row->tts_tableOid = table->oid;
 	cdp_table_check(table, row);
-	result = table_tuple_update(table->relation, &stored->tts_tid, row, GetCurrentCommandId(true), scanner->snapshot,
+	result = table_tuple_update(table->relation, &stored->tts_tid, row, GetCurrentCommandId(true), scanner->seek.snapshot,
 								InvalidSnapshot, true, &failure, &mode, &update_indexes);
 	if (result != TM_Ok)
 		ereport(ERROR, (errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
