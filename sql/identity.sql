@@ -693,13 +693,19 @@ END
 $$;
 COMMENT ON FUNCTION cdp.rederive_links(bigint[]) IS 'Derive from the log, and what left it, again: the links of which some identifiers are the stronger end, and when and how often those and the other ends were seen. The caller holds their components';
 
+CREATE FUNCTION cdp.connected_components_support(internal) RETURNS internal
+AS 'MODULE_PATHNAME', 'cdp_connected_components_support' LANGUAGE C STRICT;
+COMMENT ON FUNCTION cdp.connected_components_support(internal) IS 'For the planner: in a FROM clause cdp.connected_components() is a scan of its own, which gives out rows without storing them first';
+
 CREATE FUNCTION cdp.connected_components(query text) RETURNS TABLE (node bigint, component bigint)
-AS 'MODULE_PATHNAME', 'cdp_connected_components' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1000000 COST 1000000;
+AS 'MODULE_PATHNAME', 'cdp_connected_components' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1000000 COST 1000000
+SUPPORT cdp.connected_components_support;
 COMMENT ON FUNCTION cdp.connected_components(text) IS 'What belongs together, on any query; needs no cdp.init(). The query yields the two ends of each edge, integers; a null end makes a node that stands alone. Returns each node once with the first node seen of its component. Streams the query; takes 24 to 48 bytes a node. Errors 22004, 42601, 42804, 54000';
 
 CREATE FUNCTION cdp.connected_components(query text, node_type anyelement)
 RETURNS TABLE (node anyelement, component anyelement)
-AS 'MODULE_PATHNAME', 'cdp_connected_components' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1000000 COST 1000000;
+AS 'MODULE_PATHNAME', 'cdp_connected_components' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1000000 COST 1000000
+SUPPORT cdp.connected_components_support;
 COMMENT ON FUNCTION cdp.connected_components(text, anyelement) IS 'As cdp.connected_components(text), for nodes of another type, of which node_type is any value: cdp.connected_components(query, NULL::uuid). Any type of 8 bytes or by reference that can be hashed will do; the values are kept in memory. Errors as there, and 42883, 0A000';
 
 CREATE FUNCTION cdp.resolve(query text, rules jsonb DEFAULT NULL)

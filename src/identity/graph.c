@@ -8,8 +8,7 @@
  */
 #include "postgres.h"
 
-#include "identity/node_table.h"
-#include "identity/union_find.h"
+#include "identity/graph.h"
 #include "base/base.h"
 #include "catalog/pg_type.h"
 #include "funcapi.h"
@@ -21,16 +20,14 @@
 
 PG_FUNCTION_INFO_V1(cdp_connected_components);
 
-#define RING 64	 /* edges under way at once */
-#define AHEAD 32 /* nodes asked for ahead when all are gone through */
+#define RING 64 /* edges under way at once */
 
 typedef struct Receiver
 {
 	DestReceiver pub;
 	Oid type; /* of the nodes */
 	Oid column_types[2];
-	CdpNodeTable nodes;
-	CdpUnionFind sets;
+	CdpGraph *graph;
 	Datum values[RING * 2]; /* the ends of edges that wait, pair by pair */
 	uint32 hashes[RING * 2];
 	int n_values;
@@ -41,14 +38,15 @@ typedef struct Receiver
 static void
 drain(Receiver *r)
 {
+	CdpGraph *graph = r->graph;
 	uint32 nodes[RING * 2];
 
-	cdp_node_table_find(&r->nodes, r->n_values, r->values, r->hashes, nodes);
-	while (r->sets.n < r->nodes.n_nodes)
-		cdp_union_find_add(&r->sets);
-	cdp_union_find_join_pairs(&r->sets, nodes, r->n_values / 2);
+	cdp_node_table_find(&graph->nodes, r->n_values, r->values, r->hashes, nodes);
+	while (graph->sets.n < graph->nodes.n_nodes)
+		cdp_union_find_add(&graph->sets);
+	cdp_union_find_join_pairs(&graph->sets, nodes, r->n_values / 2);
 	r->n_values = 0;
-	if (!r->nodes.is_by_value)
+	if (!graph->nodes.is_by_value)
 		MemoryContextReset(r->edge_context);
 }
 
@@ -63,11 +61,11 @@ as_node(const Receiver *r, Oid column_type, Datum value)
 		case INT4OID:
 			return Int64GetDatum(DatumGetInt32(value));
 		default:
-			if (r->nodes.is_by_value)
+			if (r->graph->nodes.is_by_value)
 				return value;
-			if (r->nodes.typlen == -1)
+			if (r->graph->nodes.typlen == -1)
 				return PointerGetDatum(PG_DETOAST_DATUM_COPY(value));
-			return datumCopy(value, false, r->nodes.typlen);
+			return datumCopy(value, false, r->graph->nodes.typlen);
 	}
 }
 
@@ -86,9 +84,9 @@ receive(TupleTableSlot *slot, DestReceiver *self)
 		/* a node without a partner stands alone: it is linked with itself */
 		int column = slot->tts_isnull[i] ? 1 - i : i;
 		Datum value = as_node(r, r->column_types[column], slot->tts_values[column]);
-		uint32 hash = cdp_node_table_hash(&r->nodes, value);
+		uint32 hash = cdp_node_table_hash(&r->graph->nodes, value);
 
-		cdp_node_table_prefetch(&r->nodes, hash);
+		cdp_node_table_prefetch(&r->graph->nodes, hash);
 		r->values[r->n_values] = value;
 		r->hashes[r->n_values++] = hash;
 	}
@@ -158,61 +156,67 @@ make_receiver(Oid type)
 	r->pub.rDestroy = destroy;
 	r->pub.mydest = DestNone;
 	r->type = type;
-	cdp_node_table_init(&r->nodes, is_by_value, entry->typlen, &entry->hash_extended_proc_finfo, &entry->eq_opr_finfo,
+	r->graph = palloc(sizeof(CdpGraph));
+	cdp_node_table_init(&r->graph->nodes, is_by_value, entry->typlen, &entry->hash_extended_proc_finfo, &entry->eq_opr_finfo,
 						entry->typcollation);
-	cdp_union_find_init(&r->sets, 4096);
+	cdp_union_find_init(&r->graph->sets, 4096);
 	r->edge_context = AllocSetContextCreate(CurrentMemoryContext, "cdp identity edges", ALLOCSET_DEFAULT_SIZES);
 	return r;
 }
 
-/* Return each node with the first of its component. */
+/* Point every node at its root: parents come before their children, so theirs are already there. */
 static void
-put_components(Receiver *r, ReturnSetInfo *result)
+flatten(CdpUnionFind *sets)
 {
-	const Datum *nodes = r->nodes.values;
-	uint32 *parent = r->sets.parent;
-	uint32 n = r->nodes.n_nodes;
-	bool nulls[2] = {false, false};
+	uint32 *parent = sets->parent;
 
-	/* point every node at its root first, so that values can be asked for ahead */
-	for (uint32 i = 0; i < n; i++)
+	for (uint32 i = 0; i < sets->n; i++)
 	{
-		if (i + AHEAD < n)
-			__builtin_prefetch(&parent[parent[i + AHEAD]]);
-		parent[i] = parent[parent[i]];
-	}
-	for (uint32 i = 0; i < n; i++)
-	{
-		Datum values[2] = {nodes[i], nodes[parent[i]]};
-
-		if (i + AHEAD < n)
-			__builtin_prefetch(r->nodes.is_by_value ? (void *) &nodes[parent[i + AHEAD]]
-													: DatumGetPointer(nodes[parent[i + AHEAD]]));
-		if ((i & 0xFFFF) == 0)
+		if (i + CDP_GRAPH_AHEAD < sets->n)
+			__builtin_prefetch(&parent[parent[i + CDP_GRAPH_AHEAD]]);
+		if ((i & 0xFFFFF) == 0)
 			CHECK_FOR_INTERRUPTS();
-		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+		parent[i] = parent[parent[i]];
 	}
 }
 
+CdpGraph *
+cdp_graph_read(NullableDatum query, Oid type)
+{
+	MemoryContext caller = CurrentMemoryContext;
+	Receiver *r;
+
+	if (query.isnull)
+		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("query must not be null")));
+	SPI_connect();
+	MemoryContextSwitchTo(caller);
+	r = make_receiver(type);
+	cdp_stream(TextDatumGetCString(query.value), &r->pub, "Give one SELECT with the two ends of each edge.");
+	SPI_finish();
+	MemoryContextSwitchTo(caller);
+	flatten(&r->graph->sets);
+	pfree(r->graph->nodes.slots); /* nothing is looked up any more */
+	r->graph->nodes.slots = NULL;
+	return r->graph;
+}
+
+/* Where it is not a FROM clause that asks: all rows, in a store. */
 Datum
 cdp_connected_components(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-	MemoryContext caller = CurrentMemoryContext;
-	Oid type = PG_NARGS() == 1 ? INT8OID : get_fn_expr_argtype(fcinfo->flinfo, 1);
-	Receiver *r;
-	char *query;
+	CdpGraph *graph = cdp_graph_read(fcinfo->args[0], PG_NARGS() == 1 ? INT8OID : get_fn_expr_argtype(fcinfo->flinfo, 1));
+	bool nulls[2] = {false, false};
 
-	if (PG_ARGISNULL(0))
-		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("query must not be null")));
-	query = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	InitMaterializedSRF(fcinfo, 0);
-	SPI_connect();
-	MemoryContextSwitchTo(caller);
-	r = make_receiver(type);
-	cdp_stream(query, &r->pub, "Give one SELECT with the two ends of each edge.");
-	MemoryContextSwitchTo(caller);
-	put_components(r, result);
-	SPI_finish();
+	for (uint32 i = 0; i < graph->nodes.n_nodes; i++)
+	{
+		Datum row[2];
+
+		if ((i & 0xFFFF) == 0)
+			CHECK_FOR_INTERRUPTS();
+		cdp_graph_row(graph, i, row);
+		tuplestore_putvalues(result->setResult, result->setDesc, row, nulls);
+	}
 	return (Datum) 0;
 }

@@ -33,4 +33,7 @@ extern bool cdp_identity_key(const CdpIdentifier *id, Datum *key);
 extern int64 cdp_identity_find(const CdpIdentifier *id);
 extern int64 cdp_identity_follow(int64 profile_id);
 
+/* Once a library: cdp.connected_components() becomes a scan of its own. */
+extern void cdp_graph_scan_init(void);
+
 #endif

@@ -4,34 +4,17 @@
  */
 #include "postgres.h"
 
-#include <sys/mman.h>
-#include <unistd.h>
-
+#include "identity/large.h"
 #include "identity/node_table.h"
 #include "utils/datum.h"
 #include "utils/memutils.h"
 
 #define FIRST_BITS 12
 #define MAX_BITS 31
-#define LARGE (4 * 1024 * 1024)
 #define NO_NODE PG_UINT32_MAX
 #define BLOCK_SIZE (1024 * 1024) /* of values by reference */
 
-/* Ask the kernel for large pages where it gives them on demand only: every look-up is in another page. */
-static void
-prefer_large_pages(void *memory, Size size)
-{
-#ifdef MADV_HUGEPAGE
-	uintptr_t page = sysconf(_SC_PAGESIZE);
-	uintptr_t from = TYPEALIGN(page, memory);
-	uintptr_t to = TYPEALIGN_DOWN(page, (uintptr_t) memory + size);
-
-	if (size > LARGE)
-		(void) madvise((void *) from, to - from, MADV_HUGEPAGE);
-#endif
-}
-
-/* 2^bits empty slots. */
+/* 2^bits empty slots, and how many nodes they are for. */
 static void
 make_slots(CdpNodeTable *table, int bits)
 {
@@ -39,9 +22,8 @@ make_slots(CdpNodeTable *table, int bits)
 
 	table->mask = ((uint32) 1 << bits) - 1;
 	table->shift = 32 - bits;
-	table->slots = MemoryContextAllocHuge(table->context, size);
-	prefer_large_pages(table->slots, size);
-	memset(table->slots, 0, size);
+	table->capacity = (table->mask + 1) / 3 * 2;
+	table->slots = memset(cdp_large_alloc(table->context, size), 0, size);
 }
 
 void
@@ -55,13 +37,12 @@ cdp_node_table_init(CdpNodeTable *table, bool is_by_value, int16 typlen, FmgrInf
 	table->collation = collation;
 	table->context = CurrentMemoryContext;
 	make_slots(table, FIRST_BITS);
-	table->capacity = table->mask + 1;
 	table->values = palloc(sizeof(Datum) * table->capacity);
 }
 
 /* Double the slots.  They stand in the order of hashes, and so go from left to right into the new ones. */
 static void
-grow_slots(CdpNodeTable *table)
+grow(CdpNodeTable *table)
 {
 	uint64 *old = table->slots;
 	uint32 n = table->mask + 1;
@@ -82,6 +63,8 @@ grow_slots(CdpNodeTable *table)
 		table->slots[at] = old[i];
 	}
 	pfree(old);
+	table->values = cdp_large_resize(table->values, sizeof(Datum) * (Size) table->n_nodes,
+									 sizeof(Datum) * (Size) table->capacity);
 }
 
 /* Copy a value by reference to where it stays: never freed one by one, they stand side by side. */
@@ -108,16 +91,10 @@ add_node(CdpNodeTable *table, uint32 slot, uint32 hash, Datum value)
 {
 	uint32 node = table->n_nodes++;
 
-	if (node == table->capacity)
-	{
-		table->capacity += table->capacity / 2;
-		table->values = repalloc_huge(table->values, sizeof(Datum) * (Size) table->capacity);
-		prefer_large_pages(table->values, sizeof(Datum) * (Size) table->capacity);
-	}
 	table->values[node] = table->is_by_value ? value : keep(table, value);
 	table->slots[slot] = (uint64) hash << 32 | table->n_nodes;
-	if (table->n_nodes > (table->mask + 1) / 3 * 2)
-		grow_slots(table);
+	if (table->n_nodes == table->capacity)
+		grow(table);
 	return node;
 }
 

@@ -24,7 +24,7 @@ typedef struct CdpNodeTable
 	int shift;	   /* a hash begins to look at slot hash >> shift */
 	Datum *values; /* per node */
 	uint32 n_nodes;
-	uint32 capacity;
+	uint32 capacity; /* nodes, before the table grows */
 
 	bool is_by_value;
 	int16 typlen;

@@ -4,6 +4,7 @@
  */
 #include "postgres.h"
 
+#include "identity/large.h"
 #include "identity/union_find.h"
 #include "utils/memutils.h"
 
@@ -12,19 +13,19 @@ cdp_union_find_init(CdpUnionFind *sets, uint32 capacity)
 {
 	sets->capacity = Max(capacity, 1024);
 	sets->n = 0;
-	sets->parent = palloc_extended(sizeof(uint32) * (Size) sets->capacity, MCXT_ALLOC_HUGE);
+	sets->parent = cdp_large_alloc(CurrentMemoryContext, sizeof(uint32) * (Size) sets->capacity);
 }
 
 void
 cdp_union_find_grow(CdpUnionFind *sets)
 {
-	uint64 wanted = (uint64) sets->capacity + sets->capacity / 2;
+	uint64 wanted = (uint64) sets->capacity * 2;
 
 	if (sets->capacity == PG_UINT32_MAX)
 		ereport(ERROR, (errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED), errmsg("the graph has too many nodes"),
 						errdetail("The limit is %u.", PG_UINT32_MAX)));
 	sets->capacity = Min(wanted, PG_UINT32_MAX);
-	sets->parent = repalloc_huge(sets->parent, sizeof(uint32) * (Size) sets->capacity);
+	sets->parent = cdp_large_resize(sets->parent, sizeof(uint32) * (Size) sets->n, sizeof(uint32) * (Size) sets->capacity);
 }
 
 void
