@@ -30,9 +30,7 @@ typedef struct Search
 		const char *bytes;
 		int length;
 	} texts[CDP_BTREE_MAX_KEYS];
-	ItemPointerData *places;
-	int n;
-	int capacity;
+	CdpPlaces *places;
 } Search;
 
 bool
@@ -68,63 +66,149 @@ prepare(Search *search)
 	}
 }
 
-/* Compare a text of the key with the one that stands at '*at', and go past that. */
-static inline int
-compare_text(const Search *search, int i, const char **at)
+/* An item of a page, and its first column. */
+static inline IndexTuple
+item_at(Page page, OffsetNumber offset, const char **first)
 {
-	const char *stored = (const char *) att_align_pointer(*at, TYPALIGN_INT, -1, *at);
-	int length;
-	int c;
+	IndexTuple tuple = (IndexTuple) PageGetItem(page, PageGetItemId(page, offset));
 
-	*at = stored + VARSIZE_ANY(stored);
-	if (!VARATT_IS_SHORT(stored))
-		stored = (const char *) DatumGetTextPP(PointerGetDatum(stored));
-	length = VARSIZE_ANY_EXHDR(stored);
-	c = memcmp(search->texts[i].bytes, VARDATA_ANY(stored), Min(search->texts[i].length, length));
-	return c != 0 ? c : search->texts[i].length - length;
+	*first = (const char *) tuple + IndexInfoFindDataOffset(tuple->t_info);
+	return tuple;
 }
 
-/* Compare the key with an item of a page that has one; > 0: the key is larger. */
+/* The number of an item of a page that has one. */
+static inline int64
+number_at(Page page, OffsetNumber offset)
+{
+	const char *first;
+
+	item_at(page, offset, &first);
+	return *(const int64 *) first; /* the first column is never cut off */
+}
+
+/*
+ * Compare the key, texts, with an item of a page that has one; > 0: the key is larger.  So many texts as '*n_equal'
+ * says are known to be equal; it becomes how many are.
+ */
+static int
+compare_texts(const Search *search, Page page, OffsetNumber offset, int *n_equal)
+{
+	const char *at;
+	IndexTuple tuple = item_at(page, offset, &at);
+	int n = Min(search->key->n, BTreeTupleGetNAtts(tuple, search->index));
+
+	for (int i = 0; i < n; i++)
+	{
+		const char *stored = VARATT_IS_SHORT(at) ? at : (const char *) att_align_pointer(at, TYPALIGN_INT, -1, at);
+		int length;
+		int c;
+
+		at = stored + VARSIZE_ANY(stored);
+		if (i < *n_equal)
+			continue;
+		if (!VARATT_IS_SHORT(stored))
+			stored = (const char *) DatumGetTextPP(PointerGetDatum(stored));
+		length = VARSIZE_ANY_EXHDR(stored);
+		c = memcmp(search->texts[i].bytes, VARDATA_ANY(stored), Min(search->texts[i].length, length));
+		*n_equal = i;
+		if (c != 0 || search->texts[i].length != length)
+			return c != 0 ? c : search->texts[i].length - length;
+	}
+	*n_equal = n;
+	return n < search->key->n; /* columns that were cut off are smaller than anything */
+}
+
+/* Compare the key, whatever it is, with an item. */
 static int
 compare(const Search *search, Page page, OffsetNumber offset)
 {
-	IndexTuple tuple = (IndexTuple) PageGetItem(page, PageGetItemId(page, offset));
-	const char *at = (const char *) tuple + IndexInfoFindDataOffset(tuple->t_info);
-	int n;
+	int n_equal = 0;
+	int64 stored;
 
-	if (!search->key->is_text)
+	if (search->key->is_text)
+		return compare_texts(search, page, offset, &n_equal);
+	stored = number_at(page, offset);
+	return search->number < stored ? -1 : search->number > stored;
+}
+
+/*
+ * The first item of a page, from 'low' to before 'high', that is not smaller than the key, a number.
+ *
+ * Numbers that were given out one after the other stand at about even distances.  So the first looks are where the key
+ * would stand if they did exactly: that takes two lines of memory, halving another one at each step.
+ */
+static uint32
+first_number_not_smaller(const Search *search, Page page, uint32 low, uint32 high)
+{
+	bool is_last = P_RIGHTMOST(BTPageGetOpaque(page));
+	int64 key = search->number;
+	int64 least;
+	int64 most;
+
+	if (low >= high)
+		return low;
+	least = number_at(page, low);
+	most = number_at(page, is_last ? high - 1 : P_HIKEY);
+	if (key <= least)
+		return low;
+	if (key > most)
+		return high;
+	high -= is_last;
+	/* from here on the item at 'low' is smaller than the key, the one at 'high' is not */
+	for (int looks = 0; low + 1 < high; looks++)
 	{
-		int64 stored = *(const int64 *) at; /* the first column is never cut off */
+		double part = looks < 3 ? (double) ((uint64) key - least) / ((uint64) most - least) : 0.5;
+		uint32 at = Min(low + 1 + (uint32) (part * (high - low - 1)), high - 1);
+		int64 stored = number_at(page, at);
 
-		return search->number < stored ? -1 : search->number > stored;
+		if (stored < key)
+		{
+			low = at;
+			least = stored;
+		}
+		else
+		{
+			high = at;
+			most = stored;
+		}
 	}
-	n = Min(search->key->n, BTreeTupleGetNAtts(tuple, search->index));
-	for (int i = 0; i < n; i++)
+	return high;
+}
+
+/* The same of texts, by halving. */
+static uint32
+first_text_not_smaller(const Search *search, Page page, uint32 low, uint32 high)
+{
+	int low_equal = 0; /* texts that are equal to the key's right before 'low', */
+	int high_equal = 0; /* and at 'high': as many are of all items between */
+
+	while (low < high)
 	{
-		int c = compare_text(search, i, &at);
+		uint32 middle = (low + high) / 2;
+		int n_equal = Min(low_equal, high_equal);
 
-		if (c != 0)
-			return c;
+		if (compare_texts(search, page, middle, &n_equal) > 0)
+		{
+			low = middle + 1;
+			low_equal = n_equal;
+		}
+		else
+		{
+			high = middle;
+			high_equal = n_equal;
+		}
 	}
-	return n < search->key->n; /* columns that were cut off are smaller than anything */
+	return low;
 }
 
 /* The first item of a page, from an offset on, that is not smaller than the key. */
 static OffsetNumber
 first_not_smaller(const Search *search, Page page, OffsetNumber low)
 {
-	OffsetNumber high = OffsetNumberNext(PageGetMaxOffsetNumber(page));
+	uint32 high = PageGetMaxOffsetNumber(page) + 1;
 
-	while (low < high)
-	{
-		OffsetNumber middle = low + (high - low) / 2;
-
-		if (compare(search, page, middle) > 0)
-			low = OffsetNumberNext(middle);
-		else
-			high = middle;
-	}
-	return low;
+	return search->key->is_text ? first_text_not_smaller(search, page, low, high)
+								: first_number_not_smaller(search, page, low, high);
 }
 
 /* Lock a page, which may not be used when the snapshot is too old for it. */
@@ -145,6 +229,7 @@ lock_page(const Search *search, BlockNumber block)
 static Buffer
 go_to(const Search *search, Buffer buffer, BlockNumber block)
 {
+	cdp_page_expect(search->index, block);
 	_bt_relbuf(search->index, buffer);
 	return lock_page(search, block);
 }
@@ -221,20 +306,26 @@ descend(const Search *search)
 
 /* Keep the row pointers of an item. */
 static void
-keep(Search *search, IndexTuple tuple)
+keep(CdpPlaces *places, IndexTuple tuple)
 {
 	int n = BTreeTupleIsPosting(tuple) ? BTreeTupleGetNPosting(tuple) : 1;
 
-	if (search->n + n > search->capacity)
+	if (places->n + n > places->capacity)
 	{
-		search->capacity = Max(16, (search->n + n) * 2);
-		search->places = search->places == NULL
-							 ? palloc(sizeof(ItemPointerData) * search->capacity)
-							 : repalloc_huge(search->places, sizeof(ItemPointerData) * (Size) search->capacity);
+		ItemPointerData *before = places->items;
+
+		places->capacity = (places->n + n) * 2;
+		if (before == places->few)
+		{
+			places->items = palloc_extended(sizeof(ItemPointerData) * (Size) places->capacity, MCXT_ALLOC_HUGE);
+			memcpy(places->items, before, sizeof(ItemPointerData) * places->n);
+		}
+		else
+			places->items = repalloc_huge(before, sizeof(ItemPointerData) * (Size) places->capacity);
 	}
-	memcpy(&search->places[search->n], BTreeTupleIsPosting(tuple) ? BTreeTupleGetPosting(tuple) : &tuple->t_tid,
+	memcpy(&places->items[places->n], BTreeTupleIsPosting(tuple) ? BTreeTupleGetPosting(tuple) : &tuple->t_tid,
 		   sizeof(ItemPointerData) * n);
-	search->n += n;
+	places->n += n;
 }
 
 /* Keep what a leaf has under the key; may the next one have more? */
@@ -251,18 +342,22 @@ read_leaf(Search *search, Page page, bool is_dead_known)
 		if (compare(search, page, i) != 0)
 			return false;
 		if (!is_dead_known || !ItemIdIsDead(item))
-			keep(search, (IndexTuple) PageGetItem(page, item));
+			keep(search->places, (IndexTuple) PageGetItem(page, item));
 	}
 	return !P_RIGHTMOST(opaque) && compare(search, page, P_HIKEY) >= 0;
 }
 
-int
-cdp_btree_find(Relation index, const CdpBtreeKey *key, Snapshot snapshot, ItemPointerData **places)
+void
+cdp_btree_find(Relation index, const CdpBtreeKey *key, Snapshot snapshot, CdpPlaces *places)
 {
 	Search search = {index, snapshot, key};
 	bool is_dead_known = !TransactionStartedDuringRecovery(); /* a standby's snapshots may still see what its primary's do not */
 	Buffer buffer;
 
+	search.places = places;
+	places->items = places->few;
+	places->n = 0;
+	places->capacity = lengthof(places->few);
 	prepare(&search);
 	buffer = descend(&search);
 	pgstat_count_index_scan(index);
@@ -280,22 +375,26 @@ cdp_btree_find(Relation index, const CdpBtreeKey *key, Snapshot snapshot, ItemPo
 		CHECK_FOR_INTERRUPTS();
 		buffer = move_right(&search, lock_page(&search, next), true);
 	}
-	pgstat_count_index_tuples(index, search.n);
-	*places = search.places;
-	return search.n;
+	pgstat_count_index_tuples(index, places->n);
 }
 
 bool
 cdp_btree_is_empty(Relation index, Snapshot snapshot)
 {
-	Search search = {index, snapshot};
 	Buffer buffer;
+	Page page;
 	bool is_empty;
 
 	if (index->rd_amcache != NULL)
 		return false;
-	buffer = lock_page(&search, BTREE_METAPAGE);
-	is_empty = BTPageGetMeta(BufferGetPage(buffer))->btm_root == P_NONE;
-	_bt_relbuf(index, buffer);
+	buffer = cdp_page_read(index, BTREE_METAPAGE);
+	page = BufferGetPage(buffer);
+	_bt_checkpage(index, buffer);
+#if PG_VERSION_NUM < 170000
+	TestForOldSnapshot(snapshot, index, page);
+#endif
+	/* one word needs no lock: who set it for a row that the snapshot sees did so before that was taken */
+	is_empty = BTPageGetMeta(page)->btm_root == P_NONE;
+	ReleaseBuffer(buffer);
 	return is_empty;
 }

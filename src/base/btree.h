@@ -26,11 +26,27 @@ typedef struct CdpBtreeKey
 /* Is it a b-tree, ready for use, whose first n columns are in the order that is expected here, and never null? */
 extern bool cdp_btree_fits(Relation table, Relation index, int n, bool is_text);
 
+/* Row pointers: a few stand in the list itself, more are allocated.  A list stays where it is. */
+typedef struct CdpPlaces
+{
+	ItemPointerData *items;
+	int n;
+	int capacity;
+	ItemPointerData few[16];
+} CdpPlaces;
+
 /*
- * Find the row pointers under a key, in the index's order, into '*places'; returns how many.  Whether a row is visible
- * is for the heap to say: the snapshot must be an MVCC one, since nothing keeps vacuum from the rows meanwhile.
+ * Find the row pointers under a key, in the index's order, into a new list.  Whether a row is visible is for the heap
+ * to say: the snapshot must be an MVCC one, since nothing keeps vacuum from the rows meanwhile.
  */
-extern int cdp_btree_find(Relation index, const CdpBtreeKey *key, Snapshot snapshot, ItemPointerData **places);
+extern void cdp_btree_find(Relation index, const CdpBtreeKey *key, Snapshot snapshot, CdpPlaces *places);
+
+static inline void
+cdp_places_free(CdpPlaces *places)
+{
+	if (places->items != places->few)
+		pfree(places->items);
+}
 
 /* Did the index never have an entry? */
 extern bool cdp_btree_is_empty(Relation index, Snapshot snapshot);

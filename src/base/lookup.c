@@ -10,7 +10,6 @@
 #include "access/table.h"
 #include "access/xact.h"
 #include "base/base.h"
-#include "base/btree.h"
 #include "base/lookup.h"
 #include "base/page.h"
 #include "catalog/namespace.h"
@@ -25,6 +24,9 @@
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
+
+/* So many rows' memory is asked for at once: about as much as a processor waits for at a time. */
+#define MAX_EXPECTED 16
 
 /*
  * OIDs are looked up once and again after anything happened to one of the relations.  The number of the
@@ -117,13 +119,33 @@ lock_relations(CdpLookupKind *kind, bool with_table)
 	} while (kind->generation != generation); /* something happened to them while we waited */
 }
 
+/* Note how the columns stand in a row; false when one does in a way that is not expected, or too many do. */
+static bool
+note_layout(CdpLookupKind *kind, TupleDesc columns)
+{
+	if (kind->last > CDP_MAX_LOOKUP_ATTRIBUTES)
+		return false;
+	for (int i = 0; i < kind->last; i++)
+	{
+		Form_pg_attribute column = TupleDescAttr(columns, i);
+
+		if (column->attlen < -1)
+			return false;
+		kind->layout[i].length = column->attlen;
+		kind->layout[i].alignment = att_align_nominal(1, column->attalign);
+		kind->layout[i].is_by_value = column->attbyval;
+	}
+	return true;
+}
+
 /* See how the table can be read. */
 static void
 examine(CdpLookupKind *kind, Relation table, Relation index)
 {
-	kind->is_plain = table->rd_rel->relkind == RELKIND_RELATION && table->rd_tableam == GetHeapamTableAmRoutine() &&
-					 !table->rd_rel->relrowsecurity && cdp_btree_fits(table, index, kind->n_keys, kind->is_text);
 	find_columns(kind);
+	kind->is_plain = table->rd_rel->relkind == RELKIND_RELATION && table->rd_tableam == GetHeapamTableAmRoutine() &&
+					 !table->rd_rel->relrowsecurity && note_layout(kind, RelationGetDescr(table)) &&
+					 cdp_btree_fits(table, index, kind->n_keys, kind->is_text);
 	kind->is_examined = true;
 }
 
@@ -164,7 +186,6 @@ void
 cdp_lookup_begin(CdpLookup *lookup, CdpLookupKind *kind, const Datum *keys)
 {
 	CdpBtreeKey key = {keys, kind->n_keys, kind->is_text};
-	int n_columns;
 
 	lock_relations(kind, true);
 	lookup->kind = kind;
@@ -182,37 +203,40 @@ cdp_lookup_begin(CdpLookup *lookup, CdpLookupKind *kind, const Datum *keys)
 		return;
 	}
 	check_privilege(kind);
-	n_columns = RelationGetNumberOfAttributes(lookup->table);
-	lookup->values = palloc((sizeof(Datum) + sizeof(bool)) * n_columns);
-	lookup->nulls = (bool *) &lookup->values[n_columns];
 	lookup->snapshot = GetActiveSnapshot();
-	lookup->n_rows = cdp_btree_find(lookup->index, &key, lookup->snapshot, &lookup->places);
+	cdp_btree_find(lookup->index, &key, lookup->snapshot, &lookup->places);
+	lookup->n_rows = lookup->places.n;
+	for (int i = 0; i < Min(lookup->places.n, MAX_EXPECTED); i++)
+		cdp_page_expect_row(lookup->table, &lookup->places.items[i]);
 }
 
 /* Take the columns out of a row, up to the last one that is read. */
 static void
 take_columns(CdpLookup *lookup, HeapTuple tuple)
 {
-	TupleDesc columns = RelationGetDescr(lookup->table);
+	const CdpLookupKind *kind = lookup->kind;
 	HeapTupleHeader row = tuple->t_data;
 	char *data = (char *) row + row->t_hoff;
-	uint32 at = 0;
+	bool has_nulls = HeapTupleHasNulls(tuple);
+	Size at = 0;
 
-	if (HeapTupleHeaderGetNatts(row) < lookup->kind->last) /* columns were added since it was written */
+	if (HeapTupleHeaderGetNatts(row) < kind->last) /* columns were added since it was written */
 	{
-		heap_deform_tuple(tuple, columns, lookup->values, lookup->nulls);
+		for (int i = 0; i < kind->last; i++)
+			lookup->values[i] = heap_getattr(tuple, i + 1, RelationGetDescr(lookup->table), &lookup->nulls[i]);
 		return;
 	}
-	for (int i = 0; i < lookup->kind->last; i++)
+	for (int i = 0; i < kind->last; i++)
 	{
-		Form_pg_attribute column = TupleDescAttr(columns, i);
+		CdpLookupColumn column = kind->layout[i];
 
-		lookup->nulls[i] = HeapTupleHasNulls(tuple) && att_isnull(i, row->t_bits);
+		lookup->nulls[i] = has_nulls && att_isnull(i, row->t_bits);
 		if (lookup->nulls[i])
 			continue;
-		at = att_align_pointer(at, column->attalign, column->attlen, data + at);
-		lookup->values[i] = fetchatt(column, data + at);
-		at = att_addlength_pointer(at, column->attlen, data + at);
+		if (column.length > 0 || !VARATT_NOT_PAD_BYTE(data + at))
+			at = TYPEALIGN(column.alignment, at);
+		lookup->values[i] = fetch_att(data + at, column.is_by_value, column.length);
+		at += column.length > 0 ? column.length : VARSIZE_ANY(data + at);
 	}
 }
 
@@ -249,19 +273,10 @@ cdp_lookup_next(CdpLookup *lookup)
 		return lookup->row++ < lookup->n_rows;
 	while (lookup->row < lookup->n_rows)
 	{
-		if (fetch(lookup, &lookup->places[lookup->row++]))
+		if (fetch(lookup, &lookup->places.items[lookup->row++]))
 			return true;
 	}
 	return false;
-}
-
-Datum
-cdp_lookup_value(CdpLookup *lookup, int column, bool *isnull)
-{
-	if (lookup->is_by_sql)
-		return cdp_result_datum(lookup->row - 1, column + 1, isnull);
-	*isnull = lookup->nulls[lookup->kind->attributes[column] - 1];
-	return lookup->values[lookup->kind->attributes[column] - 1];
 }
 
 void
@@ -277,9 +292,7 @@ cdp_lookup_end(CdpLookup *lookup)
 	}
 	if (BufferIsValid(lookup->buffer))
 		ReleaseBuffer(lookup->buffer);
-	if (lookup->places != NULL)
-		pfree(lookup->places);
-	pfree(lookup->values);
+	cdp_places_free(&lookup->places);
 	close_relations(lookup);
 }
 

@@ -11,13 +11,22 @@
 #define CDP_LOOKUP_H
 
 #include "access/htup.h"
+#include "base/btree.h"
 #include "base/spi.h"
 #include "storage/buf.h"
-#include "storage/itemptr.h"
 #include "utils/rel.h"
 
 #define CDP_MAX_LOOKUP_KEYS 2
 #define CDP_MAX_LOOKUP_COLUMNS 8
+#define CDP_MAX_LOOKUP_ATTRIBUTES 32 /* where columns stand further back, the table is read by SQL */
+
+/* How a column of a table stands in its rows. */
+typedef struct CdpLookupColumn
+{
+	int16 length; /* -1: a varlena */
+	uint8 alignment;
+	bool is_by_value;
+} CdpLookupColumn;
 
 /* What is looked up: static, one per kind of lookup. */
 typedef struct CdpLookupKind
@@ -36,6 +45,7 @@ typedef struct CdpLookupKind
 	Oid reader; /* who may read the table for all we know */
 	AttrNumber attributes[CDP_MAX_LOOKUP_COLUMNS]; /* of the columns */
 	AttrNumber last; /* the largest of them */
+	CdpLookupColumn layout[CDP_MAX_LOOKUP_ATTRIBUTES]; /* of the table's columns up to that one */
 } CdpLookupKind;
 
 /* A kind of lookup, written as an initialiser; its condition as SQL with qualified operators, its order that of the index. */
@@ -52,10 +62,10 @@ typedef struct CdpLookup
 	Relation table;
 	Relation index;
 	Snapshot snapshot;
-	ItemPointerData *places; /* of the rows, or their versions, in the heap */
+	CdpPlaces places; /* of the rows, or their versions, in the heap */
 	Buffer buffer; /* that of the current row's page, pinned */
-	Datum *values; /* the columns of the current row, as far as they are read */
-	bool *nulls;
+	Datum values[CDP_MAX_LOOKUP_ATTRIBUTES]; /* the columns of the current row, as far as they are read */
+	bool nulls[CDP_MAX_LOOKUP_ATTRIBUTES];
 	uint64 row; /* rows read so far: of the places, or by SQL */
 	uint64 n_rows;
 } CdpLookup;
@@ -63,8 +73,19 @@ typedef struct CdpLookup
 /* Lookups by SQL connect SPI between begin and end; so lookups must end in the reverse order of their beginning. */
 extern void cdp_lookup_begin(CdpLookup *lookup, CdpLookupKind *kind, const Datum *keys);
 extern bool cdp_lookup_next(CdpLookup *lookup);
-extern Datum cdp_lookup_value(CdpLookup *lookup, int column, bool *isnull); /* from 0; good until the next row */
 extern void cdp_lookup_end(CdpLookup *lookup); /* locks stay until the end of the transaction, as a query's do */
+
+/* A column of the current row, from 0; good until the next row. */
+static inline Datum
+cdp_lookup_value(const CdpLookup *lookup, int column, bool *isnull)
+{
+	int i = lookup->kind->attributes[column] - 1;
+
+	if (lookup->is_by_sql)
+		return cdp_result_datum(lookup->row - 1, column + 1, isnull);
+	*isnull = lookup->nulls[i];
+	return lookup->values[i];
+}
 
 /* Is there no row under any key? A cheap look that may say no where the answer is yes. */
 extern bool cdp_lookup_is_empty(CdpLookupKind *kind);

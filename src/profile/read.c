@@ -386,9 +386,8 @@ write_accounts(StringInfo out, const text *entity, const Identities *identities)
 
 /* Write the document of a profile whose row was found. */
 static Jsonb *
-write_document(CdpLookup *row, int64 profile_id)
+write_document(CdpLookup *row, int64 profile_id, const Identities *identities)
 {
-	Identities identities = read_identities(profile_id);
 	StringInfoData out;
 	CdpJsonbWriter object;
 	bool isnull;
@@ -398,12 +397,12 @@ write_document(CdpLookup *row, int64 profile_id)
 	object = begin_object(&out, &document_members);
 	cdp_jsonb_add(&object, cdp_jsonb_write_string(&out, VARDATA_ANY(entity), VARSIZE_ANY_EXHDR(entity)));
 	cdp_jsonb_add(&object, cdp_stamped_write(&out, read_traits(row)));
-	cdp_jsonb_add(&object, write_accounts(&out, entity, &identities));
+	cdp_jsonb_add(&object, write_accounts(&out, entity, identities));
 	cdp_jsonb_add(&object, cdp_stamped_write(&out, read_map(row, 2)));
 	cdp_jsonb_add(&object, write_segments(&out, profile_id));
 	cdp_jsonb_add(&object, write_number(&out, profile_id));
 	cdp_jsonb_add(&object, write_number(&out, DatumGetInt64(cdp_lookup_value(row, 5, &isnull))));
-	cdp_jsonb_add(&object, write_identities(&out, &identities));
+	cdp_jsonb_add(&object, write_identities(&out, identities));
 	cdp_jsonb_add(&object, write_time_of(&out, row, 4));
 	cdp_jsonb_add(&object, write_time_of(&out, row, 3));
 	return cdp_jsonb_end_document(&out);
@@ -415,13 +414,15 @@ return_document(FunctionCallInfo fcinfo, int64 profile_id)
 {
 	Datum key[1] = {Int64GetDatum(profile_id)};
 	Jsonb *document = NULL;
+	Identities identities;
 	CdpLookup row;
 
 	if (profile_id == 0)
 		PG_RETURN_NULL();
 	cdp_lookup_begin(&row, &profile_row, key);
+	identities = read_identities(profile_id); /* meanwhile the row's memory comes */
 	if (cdp_lookup_next(&row))
-		document = write_document(&row, profile_id);
+		document = write_document(&row, profile_id, &identities);
 	cdp_lookup_end(&row);
 	if (document == NULL)
 		PG_RETURN_NULL();

@@ -42,6 +42,13 @@ VACUUM cdp.identity;
 SELECT *, cdp.profile(7) -> 'identifiers' AS of_seven FROM differing;
 CALL fill();
 SELECT *, jsonb_array_length(cdp.profile(7) -> 'identifiers') AS of_seven FROM differing;
+-- ids at uneven distances, up to the largest
+CREATE TABLE uneven AS
+	SELECT DISTINCT CASE WHEN n % 2 = 0 THEN 9223372036854775807 - (n - 2) / 4 ELSE 2001 + (1.01 ^ n)::bigint END AS id FROM generate_series(1, 4000) n;
+INSERT INTO cdp.identity (namespace, value, profile_id, event_count) SELECT 'email', id || '@' || k, id, 0 FROM uneven, generate_series(1, 3) k;
+INSERT INTO cdp.profile (profile_id, entity, component_id) SELECT id, 'person', id FROM uneven;
+SELECT * FROM differing;
+SELECT count(*) AS differing FROM uneven u WHERE (cdp.profile(id - 1) IS NULL) = EXISTS (SELECT FROM cdp.profile p WHERE p.profile_id = u.id - 1);
 -- columns added and dropped, and indexes made anew, in the same session
 ALTER TABLE cdp.identity ADD COLUMN note text DEFAULT 'none';
 ALTER TABLE cdp.identity DROP COLUMN note;
