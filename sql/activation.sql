@@ -18,6 +18,7 @@ BEGIN
 	COMMENT ON TABLE cdp.change IS 'The change log: what happened to profiles and segments, insert-only, partitioned by month (UTC); the publication cdp_changes serves it';
 	COMMENT ON COLUMN cdp.change.kind IS 'profile_changed, profile_merged, profile_split, profile_removed, segment_entered or segment_left';
 	COMMENT ON COLUMN cdp.change.data IS 'profile_changed: {entity, traits, consents, identifiers}; profile_merged: {merged_profile_id}; profile_split: {split_from_profile_id}; profile_removed: {}; segment_entered and segment_left: {segment, effective_at, in UTC}';
+	ALTER TABLE cdp.change ALTER data SET STATISTICS 0;
 	PERFORM cdp.make_partitions('change', now(), now() + interval '2 months');
 
 	CREATE OR REPLACE VIEW cdp.changes AS SELECT change_id, at, kind, profile_id, data FROM cdp.change;

@@ -92,6 +92,9 @@ BEGIN
 				-- attaching lets readers and writers of the table go on, unlike CREATE TABLE .. PARTITION OF
 				EXECUTE format('CREATE TABLE cdp.%I (LIKE cdp.%I INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING STORAGE)',
 					partition_name, table_name);
+				-- nobody asks for whole documents, and to compare thousands of them is what an ANALYZE would take most of its time for
+				EXECUTE (SELECT string_agg(format('ALTER TABLE cdp.%I ALTER %I SET STATISTICS 0', partition_name, a.attname), '; ')
+					FROM pg_attribute a WHERE a.attrelid = format('cdp.%I', table_name)::regclass AND a.atttypid = 'jsonb'::regtype);
 				EXECUTE format('COMMENT ON TABLE cdp.%I IS %L', partition_name,
 					format('Partition of cdp.%s for %s (UTC)', table_name, to_char(month, 'YYYY-MM')));
 				EXECUTE format('ALTER TABLE cdp.%I ATTACH PARTITION cdp.%I FOR VALUES FROM (%L) TO (%L)', table_name,
@@ -718,6 +721,7 @@ BEGIN
 	COMMENT ON COLUMN cdp.event.occurred_at IS 'When it happened, the sender''s clock corrected; never later than 5 minutes after receipt';
 	COMMENT ON COLUMN cdp.event.name IS 'The event of track, the name of page and screen; null for the others';
 	COMMENT ON COLUMN cdp.event.message IS 'The whole message, with its envelope''s context, integrations and sentAt';
+	ALTER TABLE cdp.event ALTER message SET STATISTICS 0;
 	PERFORM cdp.make_partitions('event', now(), now() + interval '2 months');
 
 	CREATE TABLE IF NOT EXISTS cdp.table_source (

@@ -124,6 +124,8 @@ cdp_run_latest(CdpQuery *query, Datum *arguments, const char *nulls)
 {
 	uint64 n;
 
+	if (IsInParallelMode()) /* all its processes see the same, and none may take a snapshot of its own */
+		return cdp_run_read(query, arguments, nulls);
 	PushActiveSnapshot(GetLatestSnapshot());
 	n = run(query, arguments, nulls, true);
 	PopActiveSnapshot();

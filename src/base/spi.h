@@ -34,7 +34,10 @@ typedef struct CdpQuery
 extern uint64 cdp_run(CdpQuery *query, Datum *arguments, const char *nulls);
 /* As cdp_run(), a query of what the caller's own query sees, also in a parallel worker. */
 extern uint64 cdp_run_read(CdpQuery *query, Datum *arguments, const char *nulls);
-/* As cdp_run(), a query of what is committed by now, also where the transaction's own snapshot is older. */
+/*
+ * As cdp_run(), a query of what is committed by now, also where the transaction's own snapshot is older; while a query
+ * has parallel workers, of what that query sees.
+ */
 extern uint64 cdp_run_latest(CdpQuery *query, Datum *arguments, const char *nulls);
 /* A statement as a cursor: fetch up to n rows at a time (returns how many; then cdp_done()), close. */
 extern Portal cdp_open(CdpQuery *query, Datum *arguments);
