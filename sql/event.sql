@@ -237,6 +237,16 @@ AS $$
 $$;
 COMMENT ON FUNCTION cdp.cursor_type(regclass, text) IS 'The type of a column by which a table can be read in steps: of time, whole number, numeric or text; null: it is of another';
 
+CREATE FUNCTION cdp.cursor_kind(type text) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE WHEN type ~ '^(timestamp|date)' THEN 'time' WHEN type ~ '^(text|character)' THEN 'text' WHEN type IS NOT NULL THEN 'number' END;
+COMMENT ON FUNCTION cdp.cursor_kind(text) IS 'Of a cursor''s type: time, number or text; null of null';
+
+CREATE FUNCTION cdp.cursor_kind_of_grace(grace text) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE WHEN grace IS NULL THEN 'text' WHEN grace ~ '^[0-9.]+$' THEN 'number' ELSE 'time' END;
+COMMENT ON FUNCTION cdp.cursor_kind_of_grace(text) IS 'What kind of cursor a table source had when it was made, by the form of cdp.table_source.grace';
+
 CREATE FUNCTION cdp.create_table_source(
 	relation regclass, mapping jsonb, cursor text DEFAULT NULL, name text DEFAULT NULL, key text[] DEFAULT NULL, deleted text DEFAULT NULL,
 	retracts boolean DEFAULT false, grace text DEFAULT NULL, compare_every interval DEFAULT NULL
@@ -269,7 +279,7 @@ BEGIN
 	END IF;
 	PERFORM cdp.check_columns(relation, ARRAY (SELECT cdp.mapping_columns(mapping)) || key || ARRAY[cursor, deleted]);
 	type := cdp.cursor_type(relation, cursor);
-	kind := CASE WHEN type ~ '^(timestamp|date)' THEN 'time' WHEN type ~ '^(text|character)' THEN 'text' ELSE 'number' END;
+	kind := cdp.cursor_kind(type);
 	IF cursor IS NOT NULL AND type IS NULL THEN
 		RAISE EXCEPTION 'column "%" cannot be a cursor', cursor USING ERRCODE = 'datatype_mismatch',
 			HINT = 'A cursor is of a time type, a whole number, numeric or text, and grows whenever a row is written; without one the whole relation is compared.';
@@ -307,7 +317,8 @@ BEGIN
 	ON CONFLICT ON CONSTRAINT table_source_name_key DO UPDATE SET relation = excluded.relation, mapping = excluded.mapping,
 		cursor_column = excluded.cursor_column, key_columns = excluded.key_columns, deleted_column = excluded.deleted_column,
 		is_retracting = excluded.is_retracting, grace = excluded.grace, compare_every = excluded.compare_every, error = NULL;
-	IF (was.cursor_column, was.key_columns) IS DISTINCT FROM (cursor, create_table_source.key) THEN
+	IF (was.cursor_column, was.key_columns) IS DISTINCT FROM (cursor, create_table_source.key)
+		OR kind <> cdp.cursor_kind_of_grace(was.grace) THEN
 		PERFORM cdp.rewind_table_source(create_table_source.name);
 		DELETE FROM cdp.table_row r WHERE r.table_source_id = was.table_source_id AND was.key_columns <> create_table_source.key;
 	END IF;
@@ -516,6 +527,11 @@ BEGIN
 	has_more := false;
 	IF held.cursor_column IS NOT NULL THEN
 		type := cdp.cursor_type(held.relation_id, held.cursor_column);
+		IF cdp.cursor_kind(type) IS DISTINCT FROM cdp.cursor_kind_of_grace(held.grace) THEN
+			RAISE EXCEPTION 'column "%" of % is of another type than when table source "%" was made', held.cursor_column, held.relation, name
+				USING ERRCODE = 'datatype_mismatch',
+				HINT = 'Create the table source again. All rows are read then, and make their message once more where the cursor is another text.';
+		END IF;
 		IF held.pass_until IS NULL THEN
 			-- a pass ends where the table ended when it began: who is late then is within the grace of the next
 			EXECUTE format('SELECT max(r.%I)::text FROM %s r WHERE %s', held.cursor_column, held.relation, CASE
@@ -557,7 +573,7 @@ BEGIN
 	UPDATE cdp.table_source t SET read_at = now, error = NULL WHERE t.table_source_id = held.table_source_id;
 END
 $$;
-COMMENT ON FUNCTION cdp.read_table_source(text, integer) IS 'Read at most so many rows of a table source, those after the last ones and those that may be late, into the inbox: messages of the rows that are new or changed. Without a cursor, and when compare_every has passed, all of them. Returns how many rows were read, messages made and messages of deleted rows retracted, and whether there is more. cdp.process() takes the messages. Errors 42704, 42501, 42P01, 42703, 55000, and what the relation raises';
+COMMENT ON FUNCTION cdp.read_table_source(text, integer) IS 'Read at most so many rows of a table source, those after the last ones and those that may be late, into the inbox: messages of the rows that are new or changed. Without a cursor, and when compare_every has passed, all of them. Returns how many rows were read, messages made and messages of deleted rows retracted, and whether there is more. cdp.process() takes the messages. Errors 42704, 42501, 42P01, 42703, 42804, 55000, and what the relation raises';
 
 CREATE FUNCTION cdp.read_table_sources(max integer DEFAULT 10000)
 RETURNS TABLE (source text, row_count bigint, message_count bigint, retraction_count bigint, has_more boolean, error text)

@@ -259,7 +259,10 @@ BEGIN
 	IF kind = 'pin' THEN
 		SELECT l.reason INTO objection FROM cdp.link l
 		WHERE l.identifier_a = ids[1] AND l.identifier_b = ids[2] AND l.status = 'rejected';
-		IF FOUND THEN
+		IF objection = 'frozen' THEN
+			RAISE EXCEPTION 'the pin would stand in a component that is too large to be resolved' USING ERRCODE = 'program_limit_exceeded',
+				HINT = 'See the view cdp.frozen_components. Block the value that many people share, or raise cdp.identity_max_component and call cdp.resolve_frozen().';
+		ELSIF FOUND THEN
 			RAISE EXCEPTION 'the pin would break a rule: %', objection USING ERRCODE = 'check_violation',
 				HINT = 'A pin goes before all evidence, but not above limits and denials; undo the denial, raise the limit, or undo another pin.';
 		END IF;
@@ -273,7 +276,7 @@ CREATE FUNCTION cdp.pin(a cdp.identifier, b cdp.identifier, reason text) RETURNS
 LANGUAGE sql VOLATILE PARALLEL UNSAFE
 SET search_path = pg_catalog, pg_temp
 AS $$ SELECT cdp.rule('pin', a, b, reason) $$;
-COMMENT ON FUNCTION cdp.pin(cdp.identifier, cdp.identifier, text) IS 'Rule that two identifiers are one person, whatever the evidence; returns the ruling''s id, for cdp.undo(). Applies to the past at once. Errors 22004 without a reason, 22023, 23514 when a denial or a limit stands against it, 42704';
+COMMENT ON FUNCTION cdp.pin(cdp.identifier, cdp.identifier, text) IS 'Rule that two identifiers are one person, whatever the evidence; returns the ruling''s id, for cdp.undo(). Applies to the past at once. Errors 22004 without a reason, 22023, 23514 when a denial or a limit stands against it, 42704, 54000 in a component that is frozen';
 
 CREATE FUNCTION cdp.deny(a cdp.identifier, b cdp.identifier, reason text) RETURNS bigint
 LANGUAGE sql VOLATILE PARALLEL UNSAFE

@@ -62,6 +62,11 @@ BEGIN
 	WHEN action = 'namespace' AND value ->> 'name' IS NOT NULL THEN
 		-- what is not said stays as it is
 		SELECT r.* INTO n FROM jsonb_populate_record((SELECT o FROM cdp.namespace o WHERE o.name = value ->> 'name'), value) r;
+		-- a name that is mistyped makes no new one
+		IF n.kind IS NULL AND NOT EXISTS (SELECT FROM cdp.namespace o WHERE o.name = n.name) THEN
+			RAISE EXCEPTION 'namespace "%" does not exist', n.name USING ERRCODE = 'undefined_object',
+				HINT = 'See the table cdp.namespace. To make a new one say its kind, too: person, contact or device.';
+		END IF;
 		PERFORM cdp.create_namespace(n.name, coalesce(n.kind, 'contact'), n.priority, n.max_per_profile, coalesce(n.bridge, 'unique'),
 			coalesce(n.normalizer, 'none'), n.valid_pattern, coalesce(n.paths, '{}'), coalesce(n.entity, 'person'));
 	WHEN action = 'drop_namespace' AND jsonb_typeof(value) = 'string' THEN
@@ -96,7 +101,7 @@ BEGIN
 	END CASE;
 END
 $$;
-COMMENT ON FUNCTION cdp.apply_change(jsonb, text) IS 'Make one change of those that cdp.simulate() takes: {"namespace": {"name": "email", "max_per_profile": 1}} (what is not said stays), {"drop_namespace": "crm_id"}, {"trait": {"name": "plan", "rule": "preferred"}}, {"drop_trait": "plan"}, {"block_value": {"value": .., "namespace": .., "is_pattern": ..}}, {"unblock_value": ..}, {"pin": ["a", "b"]}, {"deny": ["a", "b"]}, {"retract": ["a", "b"] | "identifier" | {"message_id": .., "source": ..}}, {"lock": ["identifier", "trait", value]}, {"undo": ruling_id}. A ruling''s reason: in the change, else the argument. Errors as of the functions of those names, and 22023';
+COMMENT ON FUNCTION cdp.apply_change(jsonb, text) IS 'Make one change of those that cdp.simulate() takes: {"namespace": {"name": "email", "max_per_profile": 1}} (what is not said stays; a new one needs its kind), {"drop_namespace": "crm_id"}, {"trait": {"name": "plan", "rule": "preferred"}}, {"drop_trait": "plan"}, {"block_value": {"value": .., "namespace": .., "is_pattern": ..}}, {"unblock_value": ..}, {"pin": ["a", "b"]}, {"deny": ["a", "b"]}, {"retract": ["a", "b"] | "identifier" | {"message_id": .., "source": ..}}, {"lock": ["identifier", "trait", value]}, {"undo": ruling_id}. A ruling''s reason: in the change, else the argument. Errors as of the functions of those names, 22023, and 42704 for a namespace that is not there';
 
 CREATE FUNCTION cdp.simulate(changes jsonb) RETURNS TABLE (what text, count bigint, detail jsonb)
 LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE

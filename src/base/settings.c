@@ -8,6 +8,17 @@
 #include "utils/guc.h"
 #include "utils/timestamp.h"
 
+/*
+ * The first that a session needs of us may be the output of one of our types, in the middle of a parallel query.  Without
+ * this flag what postgresql.conf, ALTER DATABASE and ALTER ROLE say of our parameters would be left out there, with a
+ * warning, for the rest of the session.
+ */
+#ifdef GUC_ALLOW_IN_PARALLEL
+#define AT_ANY_TIME GUC_ALLOW_IN_PARALLEL
+#else
+#define AT_ANY_TIME 0 /* minor versions of before November 2024 */
+#endif
+
 int cdp_max_event_bytes = 32 * 1024;
 int cdp_max_batch_events = 2500;
 int cdp_max_payload_bytes = 4000 * 1024;
@@ -65,39 +76,39 @@ void
 cdp_settings_init(void)
 {
 	DefineCustomIntVariable("cdp.max_event_bytes", "Sets the size above which a message is rejected.", NULL,
-							&cdp_max_event_bytes, 32 * 1024, 1024, 16 * 1024 * 1024, PGC_SUSET, GUC_UNIT_BYTE, NULL,
+							&cdp_max_event_bytes, 32 * 1024, 1024, 16 * 1024 * 1024, PGC_SUSET, GUC_UNIT_BYTE | AT_ANY_TIME, NULL,
 							NULL, NULL);
 	DefineCustomIntVariable("cdp.max_batch_bytes", "Sets the size above which an envelope of messages is rejected.",
-							NULL, &cdp_max_payload_bytes, 4000 * 1024, 1024, 256 * 1024 * 1024, PGC_SUSET, GUC_UNIT_BYTE,
+							NULL, &cdp_max_payload_bytes, 4000 * 1024, 1024, 256 * 1024 * 1024, PGC_SUSET, GUC_UNIT_BYTE | AT_ANY_TIME,
 							NULL, NULL, NULL);
 	DefineCustomIntVariable("cdp.max_batch_events", "Sets how many messages an envelope may hold.", NULL,
-							&cdp_max_batch_events, 2500, 1, 1000000, PGC_SUSET, 0, NULL, NULL, NULL);
+							&cdp_max_batch_events, 2500, 1, 1000000, PGC_SUSET, AT_ANY_TIME, NULL, NULL, NULL);
 	DefineCustomIntVariable("cdp.dedup_window", "Sets how long a message id is remembered to refuse repeats.", NULL,
-							&cdp_dedup_window, 7 * 24 * 3600, 60, INT_MAX, PGC_SUSET, GUC_UNIT_S, NULL, NULL, NULL);
+							&cdp_dedup_window, 7 * 24 * 3600, 60, INT_MAX, PGC_SUSET, GUC_UNIT_S | AT_ANY_TIME, NULL, NULL, NULL);
 	DefineCustomBoolVariable("cdp.process_immediately", "Processes a message in the transaction of cdp.ingest().",
 							 "When off, cdp.ingest() only stores it in the inbox.", &cdp_process_immediately, true,
-							 PGC_USERSET, 0, NULL, NULL, NULL);
+							 PGC_USERSET, AT_ANY_TIME, NULL, NULL, NULL);
 	DefineCustomBoolVariable("cdp.log_stage_times", "Logs how long each stage of a batch took.", NULL, &cdp_log_stage_times,
-							 false, PGC_USERSET, 0, NULL, NULL, NULL);
+							 false, PGC_USERSET, AT_ANY_TIME, NULL, NULL, NULL);
 	DefineCustomIntVariable("cdp.identity_max_component",
 							"Sets how many links a component may have; a larger one keeps its last partition.", NULL,
-							&cdp_identity_max_component, 100000, 100, INT_MAX, PGC_SUSET, 0, NULL, NULL, NULL);
+							&cdp_identity_max_component, 100000, 100, INT_MAX, PGC_SUSET, AT_ANY_TIME, NULL, NULL, NULL);
 	DefineCustomIntVariable("cdp.max_resolve_memory", "Sets how much memory cdp.resolve() may take.", NULL,
-							&cdp_max_resolve_memory, 1024 * 1024, 1024, MAX_KILOBYTES, PGC_USERSET, GUC_UNIT_KB, NULL, NULL,
+							&cdp_max_resolve_memory, 1024 * 1024, 1024, MAX_KILOBYTES, PGC_USERSET, GUC_UNIT_KB | AT_ANY_TIME, NULL, NULL,
 							NULL);
 	DefineCustomStringVariable("cdp.clock", "Sets the instant that stands in for now(), for tests.",
-							   "Empty: the transaction's start.", &cdp_clock_setting, "", PGC_SUSET, 0, check_clock,
+							   "Empty: the transaction's start.", &cdp_clock_setting, "", PGC_SUSET, AT_ANY_TIME, check_clock,
 							   assign_clock, NULL);
 	DefineCustomIntVariable("cdp.worker_naptime", "Sets how long the worker waits when there is nothing to do.", NULL,
-							&cdp_worker_naptime, 1000, 10, 3600 * 1000, PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+							&cdp_worker_naptime, 1000, 10, 3600 * 1000, PGC_SIGHUP, GUC_UNIT_MS | AT_ANY_TIME, NULL, NULL, NULL);
 	DefineCustomStringVariable("cdp.worker_role", "Sets the role the worker acts as.",
-							   "Empty: the owner of the inbox.", &cdp_worker_role, "", PGC_SIGHUP, 0, NULL, NULL, NULL);
+							   "Empty: the owner of the inbox.", &cdp_worker_role, "", PGC_SIGHUP, AT_ANY_TIME, NULL, NULL, NULL);
 	DefineCustomIntVariable("cdp.table_source_timeout", "Sets how long cdp.read_table_sources() reads one table source.",
 							"0: as long as it takes.", &cdp_table_source_timeout, 60 * 1000, 0, INT_MAX, PGC_USERSET,
-							GUC_UNIT_MS, NULL, NULL, NULL);
+							GUC_UNIT_MS | AT_ANY_TIME, NULL, NULL, NULL);
 	DefineCustomIntVariable("cdp.transformation_timeout",
 							"Sets how long a source's transformation may take for one message.",
 							"0: as long as it takes.", &cdp_transformation_timeout, 1000, 0, INT_MAX, PGC_SUSET,
-							GUC_UNIT_MS, NULL, NULL, NULL);
+							GUC_UNIT_MS | AT_ANY_TIME, NULL, NULL, NULL);
 	MarkGUCPrefixReserved("cdp");
 }

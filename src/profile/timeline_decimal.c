@@ -8,10 +8,23 @@
 
 #define TOO_MANY INT64CONST(1000000000000000000) /* 10^CDP_DECIMAL_DIGITS */
 
-/* Bring a number into its one form. */
+/*
+ * Whether all digits, written out, are few enough for our own JSON parser (json.h): else what a column holds could be
+ * dumped and not be restored.
+ */
+static bool
+is_short(const CdpPropertyValue *value)
+{
+	return value->exponent > 0 ? CDP_DECIMAL_DIGITS + value->exponent <= CDP_DECIMAL_MAX_EXPONENT
+							   : value->exponent > -CDP_DECIMAL_MAX_EXPONENT;
+}
+
+/* Bring a number into its one form: of what is too small to be written out, decimals are dropped. */
 static void
 normalize(CdpPropertyValue *value)
 {
+	for (; value->exponent <= -CDP_DECIMAL_MAX_EXPONENT && value->digits != 0; value->exponent++)
+		value->digits = (value->digits + (value->digits < 0 ? -5 : 5)) / 10;
 	if (value->digits == 0)
 		value->exponent = 0;
 	for (; value->exponent < 0 && value->digits % 10 == 0; value->exponent++)
@@ -23,8 +36,7 @@ normalize(CdpPropertyValue *value)
 bool
 cdp_decimal_is_normal(const CdpPropertyValue *value)
 {
-	if (value->digits <= -TOO_MANY || value->digits >= TOO_MANY ||
-		abs(value->exponent) > CDP_DECIMAL_MAX_EXPONENT)
+	if (value->digits <= -TOO_MANY || value->digits >= TOO_MANY || !is_short(value))
 		return false;
 	if (value->exponent < 0)
 		return value->digits % 10 != 0;
@@ -69,9 +81,7 @@ cdp_decimal_parse(const char *text, int length, CdpPropertyValue *value)
 	if (is_negative)
 		value->digits = -value->digits;
 	normalize(value);
-	if (value->exponent < -CDP_DECIMAL_MAX_EXPONENT)
-		value->digits = value->exponent = 0; /* too small to tell from nothing */
-	return value->exponent <= CDP_DECIMAL_MAX_EXPONENT;
+	return is_short(value);
 }
 
 int

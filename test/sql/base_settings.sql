@@ -77,6 +77,17 @@ SELECT t, clock_at(t) FROM unnest(ARRAY['now', 'yesterday', 'infinity', ' ', '20
 	'2026-01-31T12:00:00+1', '2026-01-31T12:00:00+01:60', '2026-01-31T12:00:00 Z', '2026-01-31T12:00:00Z ', ' 2026-01-31T12:00:00Z', '2026-01-31T12:00:00ZZ', '2026-01-31X12:00:00Z',
 	'0001-01-01T00:00:00+01:00', '9999-12-31T24:00:00Z', '1769860800', '1769860800000', '2026-W05-6', '2026-031']) t WHERE clock_at(t) IS NOT NULL;
 
+-- what is set for a database or role counts, also where a session meets one of our types first in a parallel query
+CREATE TABLE met AS SELECT 'email:ada@example.com'::cdp.identifier AS first;
+ALTER DATABASE regress_base_settings SET cdp.max_event_bytes = '1MB';
+ALTER DATABASE regress_base_settings SET cdp.dedup_window = '30 d';
+ALTER DATABASE regress_base_settings SET cdp.process_immediately = off;
+ALTER DATABASE regress_base_settings SET cdp.clock = '2026-01-31';
+\c regress_base_settings
+SELECT set_config(CASE WHEN current_setting('server_version_num')::integer >= 160000 THEN 'debug_parallel_query' ELSE 'force_parallel_mode' END, 'on', false);
+SELECT first FROM met;
+SELECT name, setting, source FROM pg_settings WHERE name LIKE 'cdp.%' AND source = 'database' ORDER BY name;
+
 \c postgres
 SET client_min_messages = warning;
 DROP DATABASE regress_base_settings;

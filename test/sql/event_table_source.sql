@@ -189,6 +189,23 @@ INSERT INTO fragile VALUES (3, NULL, 3), (4, repeat('x', 40000), 3), (5, 'c', 3)
 SELECT row_count, message_count FROM cdp.read_table_source('fragile');
 SELECT events, rejected FROM cdp.process();
 SELECT source, reason FROM cdp.rejected ORDER BY rejected_id;
+-- a cursor of another kind than it was: an error until the source is made again
+CREATE TABLE retyped (id int PRIMARY KEY, version int);
+INSERT INTO retyped VALUES (1, 10), (2, 20);
+SELECT cdp.create_table_source('retyped', '{"type": "track", "event": "''Retyped''", "anonymousId": "id"}', 'version');
+SELECT row_count, message_count FROM cdp.read_table_source('retyped');
+ALTER TABLE retyped ALTER version TYPE bigint;
+SELECT row_count, message_count FROM cdp.read_table_source('retyped');
+ALTER TABLE retyped ALTER version TYPE timestamptz USING to_timestamp(version);
+SELECT error_of('SELECT * FROM cdp.read_table_source(''retyped'')');
+SELECT source, error FROM cdp.read_table_sources() WHERE source = 'retyped';
+ALTER TABLE retyped ALTER version TYPE jsonb USING to_jsonb(version);
+SELECT error_of('SELECT * FROM cdp.read_table_source(''retyped'')');
+ALTER TABLE retyped ALTER version TYPE text USING version #>> '{}';
+SELECT cdp.create_table_source('retyped', '{"type": "track", "event": "''Retyped''", "anonymousId": "id"}', 'version');
+SELECT row_count, message_count FROM cdp.read_table_source('retyped');
+SELECT events FROM cdp.process();
+SELECT cdp.drop_table_source('retyped');
 
 -- wrong definitions
 CREATE TEMPORARY TABLE mine (id int PRIMARY KEY);

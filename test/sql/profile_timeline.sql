@@ -73,6 +73,26 @@ SELECT cdp.timeline('a', '2026-01-01', '{"n": null, "l": [1], "o": {"x": 1}, "t"
 -- numbers: exact up to 18 digits, rounded beyond
 SELECT v, (SELECT e.properties -> 'v' FROM cdp.events_of(cdp.timeline('a', '2026-01-01', jsonb_build_object('v', v))) e) AS kept
 FROM unnest('{0, -0.0, 1e-30, 0.30, 100, -9999999999999999.99, 999999999999999999.5, 9999999999999999995, -0.1234567890123456789, 123456789012345678, 1e40}'::numeric[]) v;
+-- whatever is kept, however long, comes back from its text and from its binary form: else a dump could not be restored
+CREATE TABLE long_number (v numeric, t cdp.timeline);
+INSERT INTO long_number SELECT v, cdp.timeline('a', '2026-01-01', jsonb_build_object('v', v))
+FROM unnest(ARRAY[repeat('9', 999), '-' || repeat('9', 999), '9' || repeat('0', 999), '1e-999', '-1e-999', '1.25e-998', '-1.25e-998', '1e-1000', '4e-1000', '-5e-1000',
+	'123456789012345678e-1016', '123456789012345678e-1017', '1e-16000']::numeric[]) v;
+SELECT count(*), count(*) FILTER (WHERE t::text::cdp.timeline = t) AS same, max(length((e.properties -> 'v')::text)) AS longest,
+	count(*) FILTER (WHERE (e.properties ->> 'v')::numeric = 0) AS zeros,
+	count(*) FILTER (WHERE abs((e.properties ->> 'v')::numeric - v) > greatest(abs(v) * 1e-17, 0.5e-999)) AS wrong FROM long_number, cdp.events_of(t) e;
+DO $$
+DECLARE
+	file text := current_setting('data_directory') || '/regress_long_number.bin';
+BEGIN
+	EXECUTE format('COPY long_number TO %L (FORMAT binary)', file);
+	EXECUTE format('COPY long_number FROM %L (FORMAT binary)', file);
+	EXECUTE format('COPY long_number FROM PROGRAM %L', format('rm %L', file));
+END
+$$;
+SELECT n, count(*) FROM (SELECT count(*) AS n FROM long_number GROUP BY t) g GROUP BY n ORDER BY n;
+SELECT cdp.timeline('a', '2026-01-01', jsonb_build_object('v', 1e1000::numeric));
+SELECT cdp.timeline('a', '2026-01-01', jsonb_build_object('v', repeat('9', 1000)::numeric));
 
 -- the aggregate: rows count, in any order; without name or instant they do not
 CREATE TABLE log AS

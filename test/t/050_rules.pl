@@ -22,6 +22,7 @@ $node->safe_psql('cdp', <<~'END');
 		SELECT n / 100 AS part, jsonb_strip_nulls(jsonb_build_object('messageId', 'm' || n, 'type', CASE WHEN n % 4 = 0 THEN 'identify' ELSE 'track' END,
 			'event', 'Viewed', 'userId', CASE WHEN n % 3 = 0 THEN 'u' || n % 6000 END, 'anonymousId', 'a' || n % 7500,
 			'timestamp', '2026-01-01Z'::timestamptz + n * interval '1 minute',
+			'properties', CASE WHEN n % 4 > 0 THEN jsonb_build_object('price', n % 90) END,
 			'traits', CASE WHEN n % 4 = 0 THEN jsonb_build_object('email', 'p' || n % 6000 || '@example.com', 'plan', n % 3) END,
 			'context', CASE WHEN n % 20 = 1 THEN jsonb_build_object('device', jsonb_build_object('id', 'tablet' || n % 50)) END)) AS m
 		FROM generate_series(1, 30000) n) x GROUP BY part;
@@ -34,7 +35,8 @@ is($node->safe_psql('cdp', 'SELECT count(*) FROM cdp.event'), '30000', 'there is
 # Everything that is derived, as one number a table.
 sub state_of_everything
 {
-	my @tables = qw(event fragment identity identity_change link membership membership_change namespace profile ruling sign_in change);
+	my @tables = qw(event fragment identity identity_change link membership membership_change namespace profile ruling sign_in change
+		timeline_part property trait);
 
 	return $node->safe_psql('cdp',
 		join(' UNION ALL ', map { "SELECT '$_' AS name, count(*), sum(hashtextextended(x::text, 0)) FROM cdp.$_ x" } @tables) . ' ORDER BY name');
@@ -68,27 +70,36 @@ sub running
 my $before = state_of_everything();
 my %seen;
 
-# cancelled, at one instant after the other, until it is no longer to be caught
-for my $step ('reading the log by the old rules', 'reading the log by the new rules', 'resolve', 'fold')
+# Cancelled, at one instant after the other, until it is no longer to be caught.
+sub cancel_at_each
 {
-	my $session = begin($change);
-	my $at = '';
+	my ($statement, @steps) = @_;
 
-	until ($at =~ /^(?:$step)/ || !$session->{run}->pumpable)
+	for my $step (@steps)
 	{
-		$at = running();
-		$seen{$at =~ s/ \d+ identifiers.*//r}++ if $at;
-		$session->{run}->pump_nb;
+		my $session = begin($statement);
+		my $at = '';
+
+		until ($at =~ /^(?:$step)/ || !$session->{run}->pumpable)
+		{
+			$at = running();
+			$seen{$at =~ s/ \d+ identifiers.*//r}++ if $at;
+			$session->{run}->pump_nb;
+		}
+		my $asked = time;
+		$node->safe_psql('cdp', "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE application_name = 'beside'");
+		$session->{run}->finish;
+		my $took = time - $asked;
+		like($session->{err}, qr/^ERROR:  canceling statement due to user request$/m, "cancelled at: $at");
+		cmp_ok($took, '<', 1, 'at once');
+		is(state_of_everything(), $before, 'everything is as it was');
 	}
-	my $asked = time;
-	$node->safe_psql('cdp', "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE application_name = 'beside'");
-	$session->{run}->finish;
-	my $took = time - $asked;
-	like($session->{err}, qr/^ERROR:  canceling statement due to user request$/m, "cancelled at: $at");
-	cmp_ok($took, '<', 1, 'at once');
-	is(state_of_everything(), $before, 'everything is as it was');
+	is_deeply([ grep { !$seen{$_} } @steps ], [], 'other sessions saw each step');
 }
-is_deeply([ grep { !$seen{$_} } 'reading the log by the old rules', 'reading the log by the new rules', 'resolve', 'fold' ], [], 'other sessions saw each step');
+
+cancel_at_each($change, 'reading the log by the old rules', 'reading the log by the new rules', 'resolve', 'fold');
+# a property that timelines are to carry
+cancel_at_each(q{SELECT cdp.create_property('price')}, 'reading events into timelines');
 is(differences(), 'none', 'cdp.verify() finds no difference');
 
 # killed: after recovery everything is as it was
