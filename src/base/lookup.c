@@ -253,8 +253,7 @@ fetch(CdpLookup *lookup, ItemPointer place)
 		if (BufferIsValid(lookup->buffer))
 			ReleaseBuffer(lookup->buffer);
 		lookup->buffer = cdp_page_read(lookup->table, block);
-		if (TransactionIdIsValid(((PageHeader) BufferGetPage(lookup->buffer))->pd_prune_xid))
-			heap_page_prune_opt(lookup->table, lookup->buffer);
+		cdp_page_tidy(lookup->table, lookup->buffer);
 	}
 	LockBuffer(lookup->buffer, BUFFER_LOCK_SHARE);
 	is_visible = heap_hot_search_buffer(place, lookup->table, lookup->buffer, lookup->snapshot, &tuple, NULL, true);

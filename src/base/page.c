@@ -11,6 +11,8 @@
  */
 #include "postgres.h"
 
+#include "access/heapam.h"
+#include "access/transam.h"
 #include "base/page.h"
 #include "common/hashfn.h"
 #include "pgstat.h"
@@ -18,6 +20,8 @@
 
 /* What is found like this does not count as used, so now and then it is read the long way: else it would be evicted. */
 #define LONG_WAY_EVERY 64
+
+#define CROWDED (BLCKSZ / 10) /* bytes that are free on a page */
 
 /* Lines of memory at the beginning of a page: its header, and where its first hundred items stand. */
 #define HEAD_LINES 7
@@ -57,6 +61,16 @@ cdp_page_read(Relation relation, BlockNumber block)
 	else
 		*buffer = ReadBuffer(relation, block);
 	return *buffer;
+}
+
+void
+cdp_page_tidy(Relation table, Buffer buffer)
+{
+	Page page = BufferGetPage(buffer);
+
+	/* not locked: what is read may change meanwhile, and decides nothing but when */
+	if (TransactionIdIsValid(((PageHeader) page)->pd_prune_xid) && (PageIsFull(page) || PageGetHeapFreeSpace(page) < CROWDED))
+		heap_page_prune_opt(table, buffer);
 }
 
 void

@@ -5,11 +5,13 @@
 #include "postgres.h"
 
 #include "access/genam.h"
+#include "access/heapam.h"
 #include "access/nbtree.h"
 #include "access/stratnum.h"
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "base/base.h"
+#include "base/page.h"
 #include "base/scan.h"
 #include "catalog/pg_am.h"
 #include "catalog/pg_class.h"
@@ -85,7 +87,7 @@ cdp_scanner_begin(CdpScanner *scanner, CdpScan *scan, CdpTable *table, LOCKMODE 
 	scanner->has_dead = false;
 	cdp_seek_begin(&scanner->seek, index, scan->known->key,
 				   RegisterSnapshot(IsolationUsesXactSnapshot() ? GetTransactionSnapshot() : GetLatestSnapshot()));
-	scanner->fetch = table_index_fetch_begin(table->relation);
+	scanner->buffer = InvalidBuffer;
 }
 
 /*
@@ -132,20 +134,40 @@ cdp_scanner_find(CdpScanner *scanner, CdpColumn *const *keys, int i)
 	scanner->next = 0;
 }
 
+/* Go to the version of a row that is seen, if any; '*is_dead': nobody sees one. */
+static bool
+fetch(CdpScanner *scanner, ItemPointer place, bool *is_dead)
+{
+	Relation relation = scanner->table->relation;
+	Buffer before = scanner->buffer;
+	HeapTupleData tuple;
+	bool is_found;
+
+	scanner->buffer = ReleaseAndReadBuffer(scanner->buffer, relation, ItemPointerGetBlockNumber(place));
+	if (scanner->buffer != before)
+		cdp_page_tidy(relation, scanner->buffer);
+	LockBuffer(scanner->buffer, BUFFER_LOCK_SHARE);
+	is_found = heap_hot_search_buffer(place, relation, scanner->buffer, scanner->seek.snapshot, &tuple, is_dead, true);
+	LockBuffer(scanner->buffer, BUFFER_LOCK_UNLOCK);
+	if (!is_found)
+		return false;
+	pgstat_count_heap_fetch(scanner->seek.index);
+	((BufferHeapTupleTableSlot *) scanner->row)->base.tupdata = tuple;
+	scanner->row->tts_tableOid = scanner->table->oid;
+	ExecStoreBufferHeapTuple(&((BufferHeapTupleTableSlot *) scanner->row)->base.tupdata, scanner->row, scanner->buffer);
+	return true;
+}
+
 bool
 cdp_scanner_next(CdpScanner *scanner)
 {
 	while (scanner->next < scanner->seek.n_places)
 	{
-		ItemPointerData place = scanner->seek.places[scanner->next++]; /* a copy, which is moved to the version that is seen */
-		bool has_more = false;
+		ItemPointerData place = scanner->seek.places[scanner->next++]; /* a copy, which becomes that of the version seen */
 		bool is_dead = false;
 
-		if (table_index_fetch_tuple(scanner->fetch, &place, scanner->seek.snapshot, scanner->row, &has_more, &is_dead))
-		{
-			pgstat_count_heap_fetch(scanner->seek.index);
+		if (fetch(scanner, &place, &is_dead))
 			return true;
-		}
 		scanner->has_dead |= is_dead;
 	}
 	return false;
@@ -177,7 +199,8 @@ cdp_scanner_end(CdpScanner *scanner)
 	if (scanner->has_dead)
 		mark_dead(scanner);
 	ExecClearTuple(scanner->row);
-	table_index_fetch_end(scanner->fetch);
+	if (BufferIsValid(scanner->buffer))
+		ReleaseBuffer(scanner->buffer);
 	cdp_seek_end(&scanner->seek);
 	UnregisterSnapshot(scanner->seek.snapshot);
 	index_close(scanner->seek.index, scanner->mode); /* the lock of the table stays */

@@ -56,7 +56,7 @@ typedef struct CdpScanner
 	CdpTable *table;
 	LOCKMODE mode;
 	CdpSeek seek;
-	struct IndexFetchTableData *fetch;
+	Buffer buffer; /* of the page of the last row, pinned; or none */
 	struct CdpScanned *known;
 	int next;	   /* of the row pointers found */
 	bool has_dead; /* one of them leads to no row that anybody sees */

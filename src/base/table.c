@@ -9,6 +9,7 @@
 
 #include "access/attmap.h"
 #include "access/genam.h"
+#include "access/heapam.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
@@ -271,7 +272,9 @@ cdp_table_is_plain(CdpTable *table, AclMode privilege)
 	const FormData_pg_class *form = table->relation->rd_rel;
 	const TupleConstr *constraints = table->columns->constr;
 
-	if ((form->relkind != RELKIND_RELATION && form->relkind != RELKIND_PARTITIONED_TABLE) || form->relrowsecurity || form->relhasrules)
+	if (form->relkind != RELKIND_PARTITIONED_TABLE && (form->relkind != RELKIND_RELATION || table->relation->rd_tableam != GetHeapamTableAmRoutine()))
+		return false;
+	if (form->relrowsecurity || form->relhasrules)
 		return false;
 	if (privilege != ACL_SELECT && (table->relation->trigdesc != NULL || (constraints != NULL && constraints->has_generated_stored)))
 		return false;

@@ -57,8 +57,8 @@ extern void cdp_table_close(CdpTable *table);
 
 /*
  * Is it nothing but rows, which the user has the privilege to read (ACL_SELECT) or write (ACL_INSERT, ACL_UPDATE; of a
- * partition ACL_NO_RIGHTS)?  Else SQL has to do it: there is row-level security, or, for writing, a trigger, a rule or
- * a generated column.
+ * partition ACL_NO_RIGHTS)?  Else SQL has to do it: it is no heap, there is row-level security or a rule, or, for
+ * writing, a trigger or a generated column.
  */
 extern bool cdp_table_is_plain(CdpTable *table, AclMode privilege);
 

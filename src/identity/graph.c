@@ -15,6 +15,7 @@
 #include "miscadmin.h"
 #include "utils/datum.h"
 #include "utils/builtins.h"
+#include "utils/float.h"
 #include "utils/lsyscache.h"
 #include "utils/typcache.h"
 
@@ -26,8 +27,9 @@ typedef struct Receiver
 {
 	DestReceiver pub;
 	Oid type; /* of the nodes */
+	bool is_float;
 	Oid column_types[2];
-	CdpGraph *graph;
+	CdpComponents *graph;
 	Datum values[RING * 2]; /* the ends of edges that wait, pair by pair */
 	uint32 hashes[RING * 2];
 	int n_values;
@@ -38,7 +40,7 @@ typedef struct Receiver
 static void
 drain(Receiver *r)
 {
-	CdpGraph *graph = r->graph;
+	CdpComponents *graph = r->graph;
 	uint32 nodes[RING * 2];
 
 	cdp_node_table_find(&graph->nodes, r->n_values, r->values, r->hashes, nodes);
@@ -48,6 +50,13 @@ drain(Receiver *r)
 	r->n_values = 0;
 	if (!graph->nodes.is_by_value)
 		MemoryContextReset(r->edge_context);
+}
+
+/* Of equal numbers the same bits: 0 and -0 are equal, and so is whatever is none. */
+static Datum
+normal_float(double number)
+{
+	return Float8GetDatum(number == 0 ? 0 : isnan(number) ? get_float8_nan() : number);
 }
 
 /* A value of a column as a node: small integers widened, others copied for the time in the ring. */
@@ -61,6 +70,8 @@ as_node(const Receiver *r, Oid column_type, Datum value)
 		case INT4OID:
 			return Int64GetDatum(DatumGetInt32(value));
 		default:
+			if (r->is_float)
+				return normal_float(DatumGetFloat8(value));
 			if (r->graph->nodes.is_by_value)
 				return value;
 			if (r->graph->nodes.typlen == -1)
@@ -156,7 +167,8 @@ make_receiver(Oid type)
 	r->pub.rDestroy = destroy;
 	r->pub.mydest = DestNone;
 	r->type = type;
-	r->graph = palloc(sizeof(CdpGraph));
+	r->is_float = getBaseType(type) == FLOAT8OID;
+	r->graph = palloc(sizeof(CdpComponents));
 	cdp_node_table_init(&r->graph->nodes, is_by_value, entry->typlen, &entry->hash_extended_proc_finfo, &entry->eq_opr_finfo,
 						entry->typcollation);
 	cdp_union_find_init(&r->graph->sets, 4096);
@@ -180,7 +192,7 @@ flatten(CdpUnionFind *sets)
 	}
 }
 
-CdpGraph *
+CdpComponents *
 cdp_graph_read(NullableDatum query, Oid type)
 {
 	MemoryContext caller = CurrentMemoryContext;
@@ -205,7 +217,7 @@ Datum
 cdp_connected_components(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-	CdpGraph *graph = cdp_graph_read(fcinfo->args[0], PG_NARGS() == 1 ? INT8OID : get_fn_expr_argtype(fcinfo->flinfo, 1));
+	CdpComponents *graph = cdp_graph_read(fcinfo->args[0], PG_NARGS() == 1 ? INT8OID : get_fn_expr_argtype(fcinfo->flinfo, 1));
 	bool nulls[2] = {false, false};
 
 	InitMaterializedSRF(fcinfo, 0);

@@ -13,18 +13,18 @@
 
 #define CDP_GRAPH_AHEAD 32 /* nodes asked for ahead when all are gone through */
 
-typedef struct CdpGraph
+typedef struct CdpComponents
 {
 	CdpNodeTable nodes; /* once read, without its slots */
 	CdpUnionFind sets;	/* once read, each node's parent is its root: the first of its component */
-} CdpGraph;
+} CdpComponents;
 
 /* Run a query, given as text, whose edges join nodes of a type.  In the current memory context. */
-extern CdpGraph *cdp_graph_read(NullableDatum query, Oid type);
+extern CdpComponents *cdp_graph_read(NullableDatum query, Oid type);
 
 /* Row i: a node and the first of its component.  Rows are best asked for in their order. */
 static inline void
-cdp_graph_row(const CdpGraph *graph, uint32 i, Datum *row)
+cdp_graph_row(const CdpComponents *graph, uint32 i, Datum *row)
 {
 	const Datum *nodes = graph->nodes.values;
 	const uint32 *root = graph->sets.parent;

@@ -45,7 +45,7 @@ typedef struct GraphScan
 	List *arguments;	   /* how to evaluate the call's */
 	Bitmapset *params;	   /* what they depend on */
 	MemoryContext context; /* of the graph */
-	CdpGraph *graph;	   /* NULL: not read yet */
+	CdpComponents *graph;	   /* NULL: not read yet */
 	int64 row;			   /* the one given out last; -1: before the first */
 } GraphScan;
 
@@ -81,7 +81,7 @@ begin(CustomScanState *pub, EState *estate, int flags)
 }
 
 /* Evaluate the arguments and run the query. */
-static CdpGraph *
+static CdpComponents *
 read_graph(GraphScan *scan)
 {
 	ExprContext *econtext = scan->pub.ss.ps.ps_ExprContext;
@@ -89,7 +89,7 @@ read_graph(GraphScan *scan)
 	Oid type = list_length(types) == 1 ? INT8OID : exprType(lsecond(types));
 	MemoryContext old;
 	NullableDatum query;
-	CdpGraph *graph;
+	CdpComponents *graph;
 
 	query.value = ExecEvalExprSwitchContext(linitial(scan->arguments), econtext, &query.isnull);
 	old = MemoryContextSwitchTo(scan->context);

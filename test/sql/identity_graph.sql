@@ -10,6 +10,7 @@ SELECT * FROM cdp.connected_components('SELECT a::int, b::smallint FROM same', N
 SELECT * FROM cdp.connected_components('SELECT ''user-'' || a, ''user-'' || b FROM same', NULL::text);
 SELECT * FROM cdp.connected_components('SELECT md5(a::text)::uuid, md5(b::text)::uuid FROM same', NULL::uuid);
 SELECT * FROM cdp.connected_components('SELECT a + 0.5::float8, b + 0.5::float8 FROM same', NULL::float8) LIMIT 2;
+SELECT * FROM cdp.connected_components($$VALUES (1::float8, '-0'::float8), (2, 0), (3, 'NaN'), ('NaN', 4)$$, NULL::float8) WHERE node > 0;
 SELECT * FROM cdp.connected_components('SELECT a, b FROM same WHERE false');
 SELECT count(*) FROM cdp.connected_components('SELECT a, b FROM same') WHERE false;
 
