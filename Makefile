@@ -3,8 +3,9 @@
 #   make && make install && make installcheck    as for any PGXS extension
 #   make demo, make test, make bench             do their own set-up (see README.md)
 #
-# One noun, one room: each word below names the folder in src/, the part in sql/,
-# the tests and the page in docs/.  The order is that of the floors, lowest first.
+# One noun, one room: each word below names the folder in src/, the part in sql/ (and,
+# as <noun>_<subject>, its further parts), the tests and the page in docs/.  The order
+# is that of the floors, lowest first.
 
 NOUNS = base identifier event identity profile consent segment activation pipeline worker
 
@@ -40,7 +41,7 @@ include $(PGXS)
 endif
 
 # The installation script is its parts, floor by floor.
-cdp--$(EXTVERSION).sql: sql/prologue.sql $(foreach noun,$(NOUNS),sql/$(noun).sql) sql/epilogue.sql
+cdp--$(EXTVERSION).sql: sql/prologue.sql $(foreach noun,$(NOUNS),sql/$(noun).sql $(sort $(wildcard $(srcdir)/sql/$(noun)_*.sql))) sql/epilogue.sql
 	cat $^ > $@
 
 # PGXS does not follow headers: any header makes everything anew.

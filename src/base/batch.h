@@ -13,6 +13,7 @@
 #include "postgres.h"
 #include "datatype/timestamp.h"
 #include "base/json.h"
+#include "storage/itemptr.h"
 #include "utils/uuid.h"
 
 typedef enum CdpMessageType
@@ -105,6 +106,7 @@ typedef struct CdpBatchIdentifier
 	int value_length;
 	int64 identifier_id;
 	int64 profile_id;
+	ItemPointerData place; /* where its row was found, if it was */
 	bool is_new;	   /* this batch made its row */
 	bool is_contested; /* a device seen with two values of one stronger namespace */
 	TimestampTz first_seen_at;

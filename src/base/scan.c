@@ -19,6 +19,7 @@
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "pgstat.h"
+#include "utils/datum.h"
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
 
@@ -26,7 +27,7 @@
 typedef struct CdpScanned
 {
 	Oid index_oid;
-	BTScanInsert key;
+	BTScanInsert key; /* NULL: the index was not needed yet */
 	int attributes[CDP_MAX_ARGUMENTS]; /* of the columns, from 0 */
 	int n_columns;
 	AttrNumber last; /* the largest of them, from 1 */
@@ -48,21 +49,16 @@ is_ours(const CdpScan *scan, const CdpScanned *known, const CdpTable *table, Rel
 	return true;
 }
 
-/* Find out which columns they are, and how the index compares keys. */
+/* Find out which columns they are. */
 static CdpScanned *
-examine(const CdpScan *scan, CdpTable *table, Relation index)
+examine(const CdpScan *scan, CdpTable *table)
 {
 	MemoryContext old = MemoryContextSwitchTo(table->context);
 	CdpScanned *known = palloc0(sizeof(CdpScanned));
 
-	known->index_oid = RelationGetRelid(index);
 	known->n_columns = cdp_table_attributes(table, scan->columns, known->attributes);
 	for (int i = 0; i < known->n_columns; i++)
 		known->last = Max(known->last, known->attributes[i] + 1);
-	if (!is_ours(scan, known, table, index))
-		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-						errmsg("index cdp.%s is not the one that cdp made", scan->index), errhint("Drop it and run SELECT cdp.init() again.")));
-	known->key = cdp_seek_key(index, scan->n_keys);
 	known->row = MakeTupleTableSlot(table->columns, table_slot_callbacks(table->relation));
 	MemoryContextSwitchTo(old);
 	return known;
@@ -71,23 +67,44 @@ examine(const CdpScan *scan, CdpTable *table, Relation index)
 void
 cdp_scanner_begin(CdpScanner *scanner, CdpScan *scan, CdpTable *table, LOCKMODE mode)
 {
-	bool is_known = scan->known != NULL && scan->known_of == table->number;
-	Relation index = index_open(is_known ? scan->known->index_oid : cdp_relation_oid(scan->index), mode);
-
-	if (!is_known)
+	if (scan->known == NULL || scan->known_of != table->number)
 	{
-		scan->known = examine(scan, table, index);
+		scan->known = examine(scan, table);
 		scan->known_of = table->number;
 	}
+	scanner->scan = scan;
 	scanner->table = table;
 	scanner->mode = mode;
 	scanner->known = scan->known;
 	scanner->row = scanner->known->row;
-	scanner->next = 0;
+	scanner->snapshot = RegisterSnapshot(IsolationUsesXactSnapshot() ? GetTransactionSnapshot() : GetLatestSnapshot());
+	scanner->is_seeking = false;
+	scanner->seek.n_places = scanner->next = 0;
 	scanner->has_dead = false;
-	cdp_seek_begin(&scanner->seek, index, scan->known->key,
-				   RegisterSnapshot(IsolationUsesXactSnapshot() ? GetTransactionSnapshot() : GetLatestSnapshot()));
 	scanner->buffer = InvalidBuffer;
+}
+
+/* Open the index, and find out how it compares keys. */
+static void
+begin_seeking(CdpScanner *scanner)
+{
+	CdpScanned *known = scanner->known;
+	Relation index = index_open(known->key != NULL ? known->index_oid : cdp_relation_oid(scanner->scan->index), scanner->mode);
+
+	if (known->key == NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(scanner->table->context);
+
+		if (!is_ours(scanner->scan, known, scanner->table, index))
+			ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+							errmsg("index cdp.%s is not the one that cdp made", scanner->scan->index),
+							errhint("Drop it and run SELECT cdp.init() again.")));
+		known->index_oid = RelationGetRelid(index);
+		known->key = cdp_seek_key(index, scanner->scan->n_keys);
+		MemoryContextSwitchTo(old);
+	}
+	cdp_seek_begin(&scanner->seek, index, known->key, scanner->snapshot);
+	scanner->is_seeking = true;
 }
 
 /*
@@ -110,9 +127,9 @@ mark_dead(CdpScanner *scanner)
 		keys[i].sk_collation = key->scankeys[i].sk_collation;
 	}
 #if PG_VERSION_NUM >= 180000
-	scan = index_beginscan(scanner->table->relation, scanner->seek.index, scanner->seek.snapshot, NULL, key->keysz, 0);
+	scan = index_beginscan(scanner->table->relation, scanner->seek.index, scanner->snapshot, NULL, key->keysz, 0);
 #else
-	scan = index_beginscan(scanner->table->relation, scanner->seek.index, scanner->seek.snapshot, key->keysz, 0);
+	scan = index_beginscan(scanner->table->relation, scanner->seek.index, scanner->snapshot, key->keysz, 0);
 #endif
 	index_rescan(scan, keys, key->keysz, NULL, 0);
 	while (index_getnext_slot(scan, ForwardScanDirection, scanner->row))
@@ -121,25 +138,13 @@ mark_dead(CdpScanner *scanner)
 	scanner->has_dead = false;
 }
 
-void
-cdp_scanner_find(CdpScanner *scanner, CdpColumn *const *keys, int i)
-{
-	BTScanInsert key = scanner->known->key;
-
-	if (scanner->has_dead)
-		mark_dead(scanner);
-	for (int k = 0; k < key->keysz; k++)
-		key->scankeys[k].sk_argument = keys[k]->values[i];
-	cdp_seek_find(&scanner->seek);
-	scanner->next = 0;
-}
-
 /* Go to the version of a row that is seen, if any; '*is_dead': nobody sees one. */
 static bool
 fetch(CdpScanner *scanner, ItemPointer place, bool *is_dead)
 {
 	Relation relation = scanner->table->relation;
 	Buffer before = scanner->buffer;
+	ItemPointerData first = *place;
 	HeapTupleData tuple;
 	bool is_found;
 
@@ -147,27 +152,86 @@ fetch(CdpScanner *scanner, ItemPointer place, bool *is_dead)
 	if (scanner->buffer != before)
 		cdp_page_tidy(relation, scanner->buffer);
 	LockBuffer(scanner->buffer, BUFFER_LOCK_SHARE);
-	is_found = heap_hot_search_buffer(place, relation, scanner->buffer, scanner->seek.snapshot, &tuple, is_dead, true);
+	is_found = heap_hot_search_buffer(place, relation, scanner->buffer, scanner->snapshot, &tuple, is_dead, true);
 	LockBuffer(scanner->buffer, BUFFER_LOCK_UNLOCK);
 	if (!is_found)
 		return false;
-	pgstat_count_heap_fetch(scanner->seek.index);
+	scanner->place = first;
 	((BufferHeapTupleTableSlot *) scanner->row)->base.tupdata = tuple;
 	scanner->row->tts_tableOid = scanner->table->oid;
 	ExecStoreBufferHeapTuple(&((BufferHeapTupleTableSlot *) scanner->row)->base.tupdata, scanner->row, scanner->buffer);
 	return true;
 }
 
+/* Is the row in the slot the one of the i-th of the keys? */
+static bool
+has_key(CdpScanner *scanner, CdpColumn *const *keys, int i)
+{
+	const CdpScanned *known = scanner->known;
+
+	slot_getsomeattrs(scanner->row, known->last);
+	for (int k = 0; k < scanner->scan->n_keys; k++)
+	{
+		const CdpColumn *key = keys[k];
+		int attribute = known->attributes[k];
+
+		if (scanner->row->tts_isnull[attribute] ||
+			!datum_image_eq(scanner->row->tts_values[attribute], key->values[i], key->typbyval, key->typlen))
+			return false;
+	}
+	return true;
+}
+
+/* Look for the row of the i-th of the keys, of a unique index, where it is said to be. */
+static bool
+is_in_place(CdpScanner *scanner, CdpColumn *const *keys, const CdpColumn *places, int i)
+{
+	ItemPointerData place = *(ItemPointer) DatumGetPointer(places->values[i]);
+	bool is_dead;
+
+	if (!ItemPointerIsValid(&place) || !fetch(scanner, &place, &is_dead) || !has_key(scanner, keys, i))
+		return false;
+	scanner->is_found = true;
+	return true;
+}
+
+void
+cdp_scanner_find(CdpScanner *scanner, CdpColumn *const *keys, CdpColumn *places, int i)
+{
+	BTScanInsert key;
+
+	if (scanner->has_dead)
+		mark_dead(scanner);
+	scanner->seek.n_places = scanner->next = 0;
+	scanner->is_found = false;
+	if (places != NULL && is_in_place(scanner, keys, places, i))
+		return;
+	if (!scanner->is_seeking)
+		begin_seeking(scanner);
+	key = scanner->known->key;
+	for (int k = 0; k < key->keysz; k++)
+		key->scankeys[k].sk_argument = keys[k]->values[i];
+	cdp_seek_find(&scanner->seek);
+}
+
 bool
 cdp_scanner_next(CdpScanner *scanner)
 {
+	if (scanner->is_found)
+	{
+		scanner->is_found = false; /* there is no other */
+		return true;
+	}
 	while (scanner->next < scanner->seek.n_places)
 	{
 		ItemPointerData place = scanner->seek.places[scanner->next++]; /* a copy, which becomes that of the version seen */
 		bool is_dead = false;
 
 		if (fetch(scanner, &place, &is_dead))
+		{
+			pgstat_count_heap_fetch(scanner->seek.index);
 			return true;
+		}
 		scanner->has_dead |= is_dead;
 	}
 	return false;
@@ -181,8 +245,10 @@ cdp_scanner_read(CdpScanner *scanner, Datum *values, bool *nulls)
 	slot_getsomeattrs(scanner->row, known->last);
 	for (int i = 0; i < known->n_columns; i++)
 	{
-		values[i] = scanner->row->tts_values[known->attributes[i]];
-		nulls[i] = scanner->row->tts_isnull[known->attributes[i]];
+		int attribute = known->attributes[i];
+
+		values[i] = attribute == CDP_ROW_PLACE ? PointerGetDatum(&scanner->place) : scanner->row->tts_values[attribute];
+		nulls[i] = attribute != CDP_ROW_PLACE && scanner->row->tts_isnull[attribute];
 	}
 }
 
@@ -201,9 +267,12 @@ cdp_scanner_end(CdpScanner *scanner)
 	ExecClearTuple(scanner->row);
 	if (BufferIsValid(scanner->buffer))
 		ReleaseBuffer(scanner->buffer);
-	cdp_seek_end(&scanner->seek);
-	UnregisterSnapshot(scanner->seek.snapshot);
-	index_close(scanner->seek.index, scanner->mode); /* the lock of the table stays */
+	if (scanner->is_seeking)
+	{
+		cdp_seek_end(&scanner->seek);
+		index_close(scanner->seek.index, scanner->mode); /* the lock of the table stays */
+	}
+	UnregisterSnapshot(scanner->snapshot);
 }
 
 /* Lock the row in the slot, which then is as it was when it was locked; false: it is gone. */
@@ -215,7 +284,7 @@ lock_row(CdpScanner *scanner)
 	int flags = IsolationUsesXactSnapshot() ? 0 : TUPLE_LOCK_FLAG_FIND_LAST_VERSION;
 
 	ExecClearTuple(scanner->row);
-	switch (table_tuple_lock(scanner->table->relation, &place, scanner->seek.snapshot, scanner->row, GetCurrentCommandId(false),
+	switch (table_tuple_lock(scanner->table->relation, &place, scanner->snapshot, scanner->row, GetCurrentCommandId(false),
 							 LockTupleNoKeyExclusive, LockWaitBlock, flags, &failure))
 	{
 		case TM_Ok:
@@ -233,7 +302,7 @@ lock_row(CdpScanner *scanner)
 
 /* Give out the rows straight from the index. */
 static uint64
-scan_index(CdpScan *scan, CdpTable *table, CdpColumn *const *keys, bool is_locked, CdpTakeRow take, void *arg)
+scan_index(CdpScan *scan, CdpTable *table, CdpColumn *const *keys, CdpColumn *places, bool is_locked, CdpTakeRow take, void *arg)
 {
 	CdpScanner scanner;
 	uint64 n = 0;
@@ -245,7 +314,7 @@ scan_index(CdpScan *scan, CdpTable *table, CdpColumn *const *keys, bool is_locke
 		bool nulls[CDP_MAX_ARGUMENTS];
 
 		CHECK_FOR_INTERRUPTS();
-		cdp_scanner_find(&scanner, keys, i);
+		cdp_scanner_find(&scanner, keys, places, i);
 		while (cdp_scanner_next(&scanner))
 		{
 			if (is_locked && !lock_row(&scanner))
@@ -324,7 +393,7 @@ scan_by_sql(CdpScan *scan, CdpColumn *const *keys, bool is_locked, CdpTakeRow ta
 }
 
 static uint64
-scan_rows(CdpScan *scan, CdpColumn *const *keys, bool is_locked, CdpTakeRow take, void *arg)
+scan_rows(CdpScan *scan, CdpColumn *const *keys, CdpColumn *places, bool is_locked, CdpTakeRow take, void *arg)
 {
 	CdpTable *table;
 	uint64 n;
@@ -334,7 +403,7 @@ scan_rows(CdpScan *scan, CdpColumn *const *keys, bool is_locked, CdpTakeRow take
 	table = cdp_table_open(&scan->table, is_locked ? RowShareLock : AccessShareLock);
 	if (table->relation->rd_rel->relkind == RELKIND_RELATION && cdp_table_is_plain(table, ACL_SELECT) &&
 		(!is_locked || cdp_table_is_plain(table, ACL_UPDATE)))
-		n = scan_index(scan, table, keys, is_locked, take, arg);
+		n = scan_index(scan, table, keys, places, is_locked, take, arg);
 	else
 		n = scan_by_sql(scan, keys, is_locked, take, arg);
 	cdp_table_close(table);
@@ -344,13 +413,13 @@ scan_rows(CdpScan *scan, CdpColumn *const *keys, bool is_locked, CdpTakeRow take
 uint64
 cdp_scan(CdpScan *scan, CdpColumn *const *keys, CdpTakeRow take, void *arg)
 {
-	return scan_rows(scan, keys, false, take, arg);
+	return scan_rows(scan, keys, NULL, false, take, arg);
 }
 
 uint64
-cdp_scan_locked(CdpScan *scan, CdpColumn *const *keys, CdpTakeRow take, void *arg)
+cdp_scan_locked(CdpScan *scan, CdpColumn *const *keys, CdpColumn *places, CdpTakeRow take, void *arg)
 {
-	return scan_rows(scan, keys, true, take, arg);
+	return scan_rows(scan, keys, places, true, take, arg);
 }
 
 static void

@@ -20,7 +20,7 @@ typedef struct CdpScan
 	CdpTableName table;
 	const char *index; /* a b-tree; its first columns are the keys */
 	int n_keys;
-	const char *columns; /* what is read, separated by ", ": the keys first, in the order of the index */
+	const char *columns; /* what is read, separated by ", ": the keys first, in the order of the index; ctid is a place, see below */
 	CdpQuery by_sql;
 	CdpQuery locked_by_sql;
 	struct CdpScanned *known; /* what was found out about the table, see scan.c */
@@ -44,8 +44,11 @@ extern uint64 cdp_scan(CdpScan *scan, CdpColumn *const *keys, CdpTakeRow take, v
 /*
  * The same of a unique index, and each row is locked first as by FOR NO KEY UPDATE: as it is by then, also where that
  * took waiting for somebody who changed it.  Keys come in the order in which all lock.
+ *
+ * Who has scanned these rows before may know their places, as ctid: then they are looked at before the index is asked.
+ * What stands there must have the key, so a place may be wrong or old.  NULL: none is known.
  */
-extern uint64 cdp_scan_locked(CdpScan *scan, CdpColumn *const *keys, CdpTakeRow take, void *arg);
+extern uint64 cdp_scan_locked(CdpScan *scan, CdpColumn *const *keys, CdpColumn *places, CdpTakeRow take, void *arg);
 
 /* Of scans by one bigint that read one more: those, sorted, each once; returns how many. */
 extern int cdp_scan_int64(CdpScan *scan, const int64 *keys, int n, int64 **values);
@@ -53,18 +56,23 @@ extern int cdp_scan_int64(CdpScan *scan, const int64 *keys, int n, int64 **value
 /* The inside of it, for upsert.h: rows under keys in a slot of a table that is open. */
 typedef struct CdpScanner
 {
+	CdpScan *scan;
 	CdpTable *table;
 	LOCKMODE mode;
+	Snapshot snapshot;
+	bool is_seeking; /* the index is open */
 	CdpSeek seek;
 	Buffer buffer; /* of the page of the last row, pinned; or none */
 	struct CdpScanned *known;
 	int next;	   /* of the row pointers found */
+	ItemPointerData place; /* of the row: where its versions begin */
+	bool is_found; /* the row is in the slot already */
 	bool has_dead; /* one of them leads to no row that anybody sees */
 	TupleTableSlot *row;
 } CdpScanner;
 
 extern void cdp_scanner_begin(CdpScanner *scanner, CdpScan *scan, CdpTable *table, LOCKMODE mode);
-extern void cdp_scanner_find(CdpScanner *scanner, CdpColumn *const *keys, int i); /* the i-th of the keys */
+extern void cdp_scanner_find(CdpScanner *scanner, CdpColumn *const *keys, CdpColumn *places, int i); /* the i-th of the keys */
 extern bool cdp_scanner_next(CdpScanner *scanner);								  /* the row is in the slot */
 extern void cdp_scanner_read(CdpScanner *scanner, Datum *values, bool *nulls);	  /* its columns */
 extern const int *cdp_scanner_attributes(const CdpScanner *scanner, int *n);	  /* which they are in the table, from 0 */

@@ -43,6 +43,27 @@ parse_types(const char *types, Oid *oids)
 	return n;
 }
 
+#define OUR_PATH "pg_catalog, pg_temp"
+
+int
+cdp_enter_path(void)
+{
+	int level;
+
+	if (strcmp(namespace_search_path, OUR_PATH) == 0)
+		return 0;
+	level = NewGUCNestLevel();
+	set_config_option("search_path", OUR_PATH, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	return level;
+}
+
+void
+cdp_leave_path(int level)
+{
+	if (level > 0)
+		AtEOXact_GUC(true, level);
+}
+
 /*
  * Plan a statement for the keys that it will be given, whatever the statistics say: a plan made while a table was
  * small, or its statistics old, is kept when it has grown.
@@ -97,10 +118,12 @@ static uint64
 run(CdpQuery *query, Datum *arguments, const char *nulls, bool is_read_only)
 {
 	MemoryContext caller = CurrentMemoryContext;
+	int level = cdp_enter_path();
 	int code;
 
 	prepare(query);
 	code = SPI_execute_plan(query->plan, arguments, nulls, is_read_only, 0);
+	cdp_leave_path(level);
 	MemoryContextSwitchTo(caller); /* SPI leaves its own context behind */
 	if (code < 0)
 		elog(ERROR, "could not run a cdp statement: %s", SPI_result_code_string(code));
@@ -136,10 +159,12 @@ Portal
 cdp_open(CdpQuery *query, Datum *arguments)
 {
 	MemoryContext caller = CurrentMemoryContext;
+	int level = cdp_enter_path();
 	Portal portal;
 
 	prepare(query);
 	portal = SPI_cursor_open(NULL, query->plan, arguments, NULL, false);
+	cdp_leave_path(level);
 	MemoryContextSwitchTo(caller);
 	return portal;
 }

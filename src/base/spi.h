@@ -28,6 +28,13 @@ typedef struct CdpQuery
 #define CDP_QUERY(name, sql, types) static CdpQuery name = {sql, types, NULL, InvalidOid, 0}
 
 /*
+ * From entering to leaving, names that are not qualified, operators above all, are looked for in pg_catalog, as by SET
+ * search_path of a function.  Statements run so anyhow; this is for what else calls functions of others.
+ */
+extern int cdp_enter_path(void);
+extern void cdp_leave_path(int level);
+
+/*
  * Run a statement; returns the number of rows, which stand in SPI_tuptable until
  * cdp_done().  'nulls' may be NULL (no argument is null).
  */

@@ -281,10 +281,12 @@ cdp_table_is_plain(CdpTable *table, AclMode privilege)
 	return is_granted(table, privilege);
 }
 
-/* The attribute of a name, from 0. */
+/* The attribute of a name, from 0; that of ctid, a system column, is CDP_ROW_PLACE. */
 static int
 find_attribute(TupleDesc columns, const char *name, int length)
 {
+	if (length == 4 && strncmp(name, "ctid", length) == 0)
+		return CDP_ROW_PLACE;
 	for (int i = 0; i < columns->natts; i++)
 	{
 		Form_pg_attribute attribute = TupleDescAttr(columns, i);

@@ -62,7 +62,8 @@ extern void cdp_table_close(CdpTable *table);
  */
 extern bool cdp_table_is_plain(CdpTable *table, AclMode privilege);
 
-/* Which attributes columns are, written as "a, b", from 0; returns how many. */
+/* Which attributes columns are, written as "a, b", from 0, or for ctid this; returns how many. */
+#define CDP_ROW_PLACE (-1)
 extern int cdp_table_attributes(const CdpTable *table, const char *columns, int *attributes);
 
 /* The i-th of the slots for rows that are to be written, empty. */

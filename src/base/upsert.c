@@ -42,7 +42,7 @@ update(CdpScanner *scanner, int n_keys, const Datum *values, const bool *nulls)
 	ExecStoreVirtualTuple(row);
 	row->tts_tableOid = table->oid;
 	cdp_table_check(table, row);
-	result = table_tuple_update(table->relation, &stored->tts_tid, row, GetCurrentCommandId(true), scanner->seek.snapshot,
+	result = table_tuple_update(table->relation, &stored->tts_tid, row, GetCurrentCommandId(true), scanner->snapshot,
 								InvalidSnapshot, true, &failure, &mode, &update_indexes);
 	if (result != TM_Ok)
 		ereport(ERROR, (errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
@@ -62,7 +62,8 @@ update(CdpScanner *scanner, int n_keys, const Datum *values, const bool *nulls)
 
 /* Merge the caller's rows into those that are there, straight from the index; tells which are not, and whether any was written. */
 static bool
-merge_by_index(CdpUpsert *upsert, CdpTable *table, CdpColumn *const *columns, CdpMergeRow merge, void *arg, bool *is_new)
+merge_by_index(CdpUpsert *upsert, CdpTable *table, CdpColumn *const *columns, CdpColumn *places, CdpMergeRow merge, void *arg,
+			   bool *is_new)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	MemoryContext scratch = AllocSetContextCreate(caller, "cdp upsert row", ALLOCSET_DEFAULT_SIZES);
@@ -76,7 +77,7 @@ merge_by_index(CdpUpsert *upsert, CdpTable *table, CdpColumn *const *columns, Cd
 		bool nulls[CDP_MAX_ARGUMENTS];
 
 		CHECK_FOR_INTERRUPTS();
-		cdp_scanner_find(&scanner, columns, i);
+		cdp_scanner_find(&scanner, columns, places, i);
 		is_new[i] = !cdp_scanner_next(&scanner);
 		if (is_new[i])
 			continue;
@@ -183,7 +184,7 @@ append_new(CdpUpsert *upsert, CdpColumn *const *columns, int n_columns, const bo
 }
 
 int
-cdp_update(CdpUpsert *upsert, CdpColumn *const *columns, CdpMergeRow merge, void *arg, bool *is_new)
+cdp_update(CdpUpsert *upsert, CdpColumn *const *columns, CdpColumn *places, CdpMergeRow merge, void *arg, bool *is_new)
 {
 	int n = columns[0]->n;
 	int n_new = 0;
@@ -194,7 +195,7 @@ cdp_update(CdpUpsert *upsert, CdpColumn *const *columns, CdpMergeRow merge, void
 	table = cdp_table_open(&upsert->append.table, RowExclusiveLock);
 	if (table->relation->rd_rel->relkind != RELKIND_RELATION || !cdp_table_is_plain(table, ACL_SELECT) || !cdp_table_is_plain(table, ACL_UPDATE))
 		merge_by_sql(upsert, table, columns, merge, arg, is_new);
-	else if (merge_by_index(upsert, table, columns, merge, arg, is_new))
+	else if (merge_by_index(upsert, table, columns, places, merge, arg, is_new))
 		CommandCounterIncrement();
 	cdp_table_close(table);
 	for (int i = 0; i < n; i++)
@@ -206,7 +207,7 @@ int
 cdp_upsert(CdpUpsert *upsert, CdpColumn *const *columns, CdpMergeRow merge, void *arg)
 {
 	bool *is_new = palloc(sizeof(bool) * ((Size) columns[0]->n + 1));
-	int n_new = cdp_update(upsert, columns, merge, arg, is_new);
+	int n_new = cdp_update(upsert, columns, NULL, merge, arg, is_new);
 
 	if (n_new == columns[0]->n)
 		cdp_append(&upsert->append, columns);

@@ -219,9 +219,11 @@ cdp_event_transform(CdpBatch *batch)
 {
 	MemoryContext old;
 	int kept = 0;
+	int path;
 
 	if (!is_needed(batch))
 		return;
+	path = cdp_enter_path();
 	old = MemoryContextSwitchTo(batch->context);
 	for (int first = 0; first < batch->n_messages; first += CHUNK)
 	{
@@ -238,4 +240,5 @@ cdp_event_transform(CdpBatch *batch)
 	batch->n_messages = kept;
 	batch->namespaces = cdp_namespaces_load(); /* nobody knows what the functions did */
 	MemoryContextSwitchTo(old);
+	cdp_leave_path(path);
 }

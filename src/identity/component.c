@@ -31,6 +31,7 @@ PG_FUNCTION_INFO_V1(cdp_lock_components);
 
 CDP_SCAN(places_of_identifiers, "identity", "identity_pkey", 1, "identifier_id, profile_id, is_contested", "int8[]");
 CDP_SCAN(components_of_profiles, "profile", "profile_pkey", 1, "profile_id, component_id", "int8[]");
+CDP_SCAN(members_of_components, "profile", "profile_component_id_idx", 1, "component_id, profile_id, ctid", "int8[]");
 CDP_SCAN(profiles, "profile", "profile_pkey", 1, "profile_id, component_id, is_disputed, is_frozen", "int8[]");
 CDP_UPSERT(write_links, "link", "link_pkey", 2,
 		   "identifier_a, identifier_b, first_seen_at, last_seen_at, event_count, status", "$1, $2, $3, $4, $5, $6",
@@ -206,6 +207,7 @@ store_sightings(CdpBatch *batch, Place *places)
 	Sightings sightings = {batch, places, palloc(sizeof(int) * (Size) batch->n_identifiers)};
 	bool *is_gone = palloc(sizeof(bool) * (Size) batch->n_identifiers);
 	CdpColumn *ids = cdp_column(INT8OID, batch->n_identifiers);
+	CdpColumn *known_places = cdp_column(TIDOID, batch->n_identifiers);
 
 	for (int i = 0; i < batch->n_identifiers; i++)
 	{
@@ -214,18 +216,55 @@ store_sightings(CdpBatch *batch, Place *places)
 	}
 	qsort_arg(sightings.known, sightings.n, sizeof(int), compare_ids, batch);
 	for (int i = 0; i < sightings.n; i++)
-		cdp_column_add(ids, Int64GetDatum(batch->identifiers[sightings.known[i]].identifier_id));
-	if (cdp_update(&write_sightings, &ids, merge_sighting, &sightings, is_gone) > 0)
+	{
+		CdpBatchIdentifier *id = &batch->identifiers[sightings.known[i]];
+
+		cdp_column_add(ids, Int64GetDatum(id->identifier_id));
+		cdp_column_add(known_places, PointerGetDatum(&id->place));
+	}
+	if (cdp_update(&write_sightings, &ids, known_places, merge_sighting, &sightings, is_gone) > 0)
 		report_gone();
 }
+
+/* A profile of a component that is to be locked, and where its row is. */
+typedef struct Member
+{
+	int64 profile_id;
+	ItemPointerData place;
+} Member;
 
 /* Profiles that are locked, of some components. */
 typedef struct Locked
 {
 	int64 *components; /* sorted */
 	int n_components;
+	Member *members;
+	int n_members;
+	int capacity;
 	HTAB *places; /* by profile */
 } Locked;
+
+static void
+take_member(void *arg, int i, Datum *values, bool *nulls)
+{
+	Locked *locked = arg;
+
+	if (locked->n_members == locked->capacity)
+	{
+		locked->capacity *= 2;
+		locked->members = repalloc_huge(locked->members, sizeof(Member) * (Size) locked->capacity);
+	}
+	locked->members[locked->n_members++] = (Member){DatumGetInt64(values[1]), *(ItemPointer) DatumGetPointer(values[2])};
+}
+
+static int
+compare_members(const void *a, const void *b)
+{
+	int64 p = ((const Member *) a)->profile_id;
+	int64 q = ((const Member *) b)->profile_id;
+
+	return p < q ? -1 : p > q;
+}
 
 /* A profile that is locked, unless its component is another by now. */
 static void
@@ -250,17 +289,26 @@ lock_profiles(const Place *places, int n)
 {
 	HASHCTL control = {.keysize = sizeof(int64), .entrysize = sizeof(Place), .hcxt = CurrentMemoryContext};
 	int64 *ids = palloc(sizeof(int64) * (Size) n);
-	int64 *profile_ids;
-	Locked locked;
+	Locked locked = {.capacity = 2 * n};
 	CdpColumn *keys;
+	CdpColumn *known_places;
 
 	for (int i = 0; i < n; i++)
 		ids[i] = places[i].profile_id;
-	locked.places = hash_create("cdp identity locked", n, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	locked.n_components = cdp_scan_int64(&components_of_profiles, ids, cdp_sort_distinct(ids, n), &locked.components);
-	n = cdp_scan_int64(&cdp_profiles_of_components, locked.components, locked.n_components, &profile_ids);
-	keys = cdp_int64_column(profile_ids, n);
-	cdp_scan_locked(&profiles, &keys, take_locked, &locked);
+	locked.members = palloc_extended(sizeof(Member) * (Size) locked.capacity, MCXT_ALLOC_HUGE);
+	keys = cdp_int64_column(locked.components, locked.n_components);
+	cdp_scan(&members_of_components, &keys, take_member, &locked);
+	qsort(locked.members, locked.n_members, sizeof(Member), compare_members);
+	keys = cdp_column(INT8OID, locked.n_members);
+	known_places = cdp_column(TIDOID, locked.n_members);
+	for (int i = 0; i < locked.n_members; i++)
+	{
+		cdp_column_add(keys, Int64GetDatum(locked.members[i].profile_id));
+		cdp_column_add(known_places, PointerGetDatum(&locked.members[i].place));
+	}
+	locked.places = hash_create("cdp identity locked", n, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	cdp_scan_locked(&profiles, &keys, known_places, take_locked, &locked);
 	return locked.places;
 }
 

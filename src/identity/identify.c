@@ -14,7 +14,7 @@
 #include "catalog/pg_type.h"
 #include "utils/hsearch.h"
 
-CDP_SCAN(look_up, "identity", "identity_namespace_value_key", 2, "namespace, value, identifier_id, profile_id", "text[],text[]");
+CDP_SCAN(look_up, "identity", "identity_namespace_value_key", 2, "namespace, value, identifier_id, profile_id, ctid", "text[],text[]");
 CDP_APPEND(append_identifiers, "identity",
 		   "identifier_id, namespace, value, profile_id, first_seen_at, last_seen_at, event_count", "$1, $2, $3, $4, $5, $6, $7",
 		   "int8[],text[],text[],int8[],timestamptz[],timestamptz[],int8[]");
@@ -155,6 +155,7 @@ take_known(void *arg, int i, Datum *values, bool *nulls)
 
 	id->identifier_id = DatumGetInt64(values[2]);
 	id->profile_id = DatumGetInt64(values[3]);
+	id->place = *(ItemPointer) DatumGetPointer(values[4]);
 }
 
 /* Fill in the rows that exist; lists the identifiers that nobody knows, sorted. */
