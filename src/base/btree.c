@@ -1,9 +1,10 @@
 /*
  * btree.c
- *		Where the rows under a key stand, straight from the pages of a b-tree.
+ *		Where the rows under keys stand, straight from the pages of a b-tree.
  *
- * As nbtree reads: one page is locked at a time; who comes to a page that was split meanwhile moves right.  See
- * src/backend/access/nbtree/README of PostgreSQL for why that is right.
+ * As nbtree reads: one page is locked at a time; who comes to a page that was split meanwhile moves right.  A pinned
+ * leaf stays one, and never takes over what was left of it; so a key that is larger than its first item and not larger
+ * than its high key is on it, if anywhere.  See src/backend/access/nbtree/README of PostgreSQL for why that is right.
  */
 #include "postgres.h"
 
@@ -19,51 +20,72 @@
 #include "pgstat.h"
 #include "storage/predicate.h"
 
-typedef struct Search
+typedef CdpBtreeSearch Search;
+
+/* Is a column of the index as a kind of key expects it? */
+static bool
+fits(Relation table, Relation index, int i, CdpBtreeKind kind)
 {
-	Relation index;
-	Snapshot snapshot;
-	const CdpBtreeKey *key;
-	int64 number; /* the key, or */
-	struct
-	{
-		const char *bytes;
-		int length;
-	} texts[CDP_BTREE_MAX_KEYS];
-	CdpPlaces *places;
-} Search;
+	AttrNumber column = index->rd_index->indkey.values[i];
+	Oid type = TupleDescAttr(RelationGetDescr(index), i)->atttypid;
+
+	if (column <= 0 || !TupleDescAttr(RelationGetDescr(table), column - 1)->attnotnull)
+		return false;
+	if (kind == CDP_BTREE_ANY)
+		return true;
+	if (index->rd_indoption[i] != 0)
+		return false;
+	return kind == CDP_BTREE_NUMBER ? type == INT8OID : type == TEXTOID && index->rd_indcollation[i] == C_COLLATION_OID;
+}
 
 bool
-cdp_btree_fits(Relation table, Relation index, int n, bool is_text)
+cdp_btree_fits(Relation table, Relation index, int n, CdpBtreeKind kind)
 {
 	if (index->rd_rel->relkind != RELKIND_INDEX || index->rd_rel->relam != BTREE_AM_OID || !index->rd_index->indisvalid ||
-		IndexRelationGetNumberOfKeyAttributes(index) < n || n > (is_text ? CDP_BTREE_MAX_KEYS : 1))
+		IndexRelationGetNumberOfKeyAttributes(index) < n)
+		return false;
+	if ((kind == CDP_BTREE_NUMBER && n > 1) || (kind == CDP_BTREE_TEXTS && n > CDP_BTREE_MAX_TEXTS))
 		return false;
 	for (int i = 0; i < n; i++)
 	{
-		AttrNumber column = index->rd_index->indkey.values[i];
-		Oid type = TupleDescAttr(RelationGetDescr(index), i)->atttypid;
-
-		if (type != (is_text ? TEXTOID : INT8OID) || (is_text && index->rd_indcollation[i] != C_COLLATION_OID) ||
-			index->rd_indoption[i] != 0 || column <= 0 || !TupleDescAttr(RelationGetDescr(table), column - 1)->attnotnull)
+		if (!fits(table, index, i, kind))
 			return false;
 	}
 	return true;
 }
 
+CdpBtreeOrder
+cdp_btree_order(Relation table, Relation index, int n)
+{
+	CdpBtreeOrder order = {.n = n};
+
+	while (order.kind != CDP_BTREE_ANY && !cdp_btree_fits(table, index, n, order.kind))
+		order.kind++;
+	if (order.kind != CDP_BTREE_ANY)
+		return order;
+	order.any = _bt_mkscankey(index, NULL);
+	order.any->keysz = n;
+	order.any->anynullkeys = false;
+	for (int i = 0; i < n; i++)
+		order.any->scankeys[i].sk_flags &= ~SK_ISNULL;
+	return order;
+}
+
 /* Make the key quick to compare. */
 static void
-prepare(Search *search)
+prepare(Search *search, const Datum *values)
 {
-	if (!search->key->is_text)
-		search->number = DatumGetInt64(search->key->values[0]);
-	for (int i = 0; search->key->is_text && i < search->key->n; i++)
+	if (search->order.kind == CDP_BTREE_NUMBER)
+		search->number = DatumGetInt64(values[0]);
+	for (int i = 0; search->order.kind == CDP_BTREE_TEXTS && i < search->order.n; i++)
 	{
-		text *value = (text *) DatumGetPointer(search->key->values[i]);
+		text *value = (text *) DatumGetPointer(values[i]);
 
 		search->texts[i].bytes = VARDATA_ANY(value);
 		search->texts[i].length = VARSIZE_ANY_EXHDR(value);
 	}
+	for (int i = 0; search->order.kind == CDP_BTREE_ANY && i < search->order.n; i++)
+		search->order.any->scankeys[i].sk_argument = values[i];
 }
 
 /* An item of a page, and its first column. */
@@ -95,7 +117,7 @@ compare_texts(const Search *search, Page page, OffsetNumber offset, int *n_equal
 {
 	const char *at;
 	IndexTuple tuple = item_at(page, offset, &at);
-	int n = Min(search->key->n, BTreeTupleGetNAtts(tuple, search->index));
+	int n = Min(search->order.n, BTreeTupleGetNAtts(tuple, search->index));
 
 	for (int i = 0; i < n; i++)
 	{
@@ -115,7 +137,7 @@ compare_texts(const Search *search, Page page, OffsetNumber offset, int *n_equal
 			return c != 0 ? c : search->texts[i].length - length;
 	}
 	*n_equal = n;
-	return n < search->key->n; /* columns that were cut off are smaller than anything */
+	return n < search->order.n; /* columns that were cut off are smaller than anything */
 }
 
 /* Compare the key, whatever it is, with an item. */
@@ -125,8 +147,10 @@ compare(const Search *search, Page page, OffsetNumber offset)
 	int n_equal = 0;
 	int64 stored;
 
-	if (search->key->is_text)
+	if (search->order.kind == CDP_BTREE_TEXTS)
 		return compare_texts(search, page, offset, &n_equal);
+	if (search->order.kind == CDP_BTREE_ANY)
+		return _bt_compare(search->index, search->order.any, page, offset);
 	stored = number_at(page, offset);
 	return search->number < stored ? -1 : search->number > stored;
 }
@@ -201,14 +225,37 @@ first_text_not_smaller(const Search *search, Page page, uint32 low, uint32 high)
 	return low;
 }
 
+/* The same of anything. */
+static uint32
+first_any_not_smaller(const Search *search, Page page, uint32 low, uint32 high)
+{
+	while (low < high)
+	{
+		uint32 middle = (low + high) / 2;
+
+		if (compare(search, page, middle) > 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
 /* The first item of a page, from an offset on, that is not smaller than the key. */
 static OffsetNumber
 first_not_smaller(const Search *search, Page page, OffsetNumber low)
 {
 	uint32 high = PageGetMaxOffsetNumber(page) + 1;
 
-	return search->key->is_text ? first_text_not_smaller(search, page, low, high)
-								: first_number_not_smaller(search, page, low, high);
+	switch (search->order.kind)
+	{
+		case CDP_BTREE_NUMBER:
+			return first_number_not_smaller(search, page, low, high);
+		case CDP_BTREE_TEXTS:
+			return first_text_not_smaller(search, page, low, high);
+		default:
+			return first_any_not_smaller(search, page, low, high);
+	}
 }
 
 /* Lock a page, which may not be used when the snapshot is too old for it. */
@@ -328,13 +375,15 @@ keep(CdpPlaces *places, IndexTuple tuple)
 	places->n += n;
 }
 
-/* Keep what a leaf has under the key; may the next one have more? */
+/* Keep what the leaf has under the key; may the next one have more? */
 static bool
-read_leaf(Search *search, Page page, bool is_dead_known)
+read_leaf(Search *search, bool is_dead_known)
 {
+	Page page = BufferGetPage(search->leaf);
 	BTPageOpaque opaque = BTPageGetOpaque(page);
 	OffsetNumber last = PageGetMaxOffsetNumber(page);
 
+	PredicateLockPage(search->index, BufferGetBlockNumber(search->leaf), search->snapshot);
 	for (OffsetNumber i = first_not_smaller(search, page, P_FIRSTDATAKEY(opaque)); i <= last; i = OffsetNumberNext(i))
 	{
 		ItemId item = PageGetItemId(page, i);
@@ -342,40 +391,84 @@ read_leaf(Search *search, Page page, bool is_dead_known)
 		if (compare(search, page, i) != 0)
 			return false;
 		if (!is_dead_known || !ItemIdIsDead(item))
-			keep(search->places, (IndexTuple) PageGetItem(page, item));
+			keep(&search->places, (IndexTuple) PageGetItem(page, item));
 	}
 	return !P_RIGHTMOST(opaque) && compare(search, page, P_HIKEY) >= 0;
 }
 
-void
-cdp_btree_find(Relation index, const CdpBtreeKey *key, Snapshot snapshot, CdpPlaces *places)
+/* Is the key on a leaf, which is locked, if it is anywhere? */
+static bool
+is_on(const Search *search, Page page)
 {
-	Search search = {index, snapshot, key};
-	bool is_dead_known = !TransactionStartedDuringRecovery(); /* a standby's snapshots may still see what its primary's do not */
-	Buffer buffer;
+	BTPageOpaque opaque = BTPageGetOpaque(page);
 
-	search.places = places;
-	places->items = places->few;
-	places->n = 0;
-	places->capacity = lengthof(places->few);
-	prepare(&search);
-	buffer = descend(&search);
-	pgstat_count_index_scan(index);
-	while (BufferIsValid(buffer))
+	return !P_IGNORE(opaque) && P_FIRSTDATAKEY(opaque) <= PageGetMaxOffsetNumber(page) &&
+		   compare(search, page, P_FIRSTDATAKEY(opaque)) > 0 &&
+		   (P_RIGHTMOST(opaque) || compare(search, page, P_HIKEY) <= 0);
+}
+
+/* Lock the leaf where the key is or would be first; no buffer when the index is empty. */
+static Buffer
+lock_leaf(const Search *search)
+{
+	if (BufferIsValid(search->leaf))
 	{
-		Page page = BufferGetPage(buffer);
-		BlockNumber next = BTPageGetOpaque(page)->btpo_next;
-		bool is_done;
-
-		PredicateLockPage(index, BufferGetBlockNumber(buffer), snapshot);
-		is_done = !read_leaf(&search, page, is_dead_known);
-		_bt_relbuf(index, buffer);
-		if (is_done)
-			break;
-		CHECK_FOR_INTERRUPTS();
-		buffer = move_right(&search, lock_page(&search, next), true);
+		_bt_lockbuf(search->index, search->leaf, BT_READ);
+		if (is_on(search, BufferGetPage(search->leaf)))
+		{
+#if PG_VERSION_NUM < 170000
+			TestForOldSnapshot(search->snapshot, search->index, BufferGetPage(search->leaf));
+#endif
+			return search->leaf;
+		}
+		_bt_relbuf(search->index, search->leaf);
 	}
-	pgstat_count_index_tuples(index, places->n);
+	return descend(search);
+}
+
+void
+cdp_btree_begin(CdpBtreeSearch *search, Relation index, const CdpBtreeOrder *order, Snapshot snapshot)
+{
+	search->index = index;
+	search->snapshot = snapshot;
+	search->order = *order;
+	search->leaf = InvalidBuffer;
+	search->places.items = search->places.few;
+	search->places.n = 0;
+	search->places.capacity = lengthof(search->places.few);
+	if (order->any != NULL)
+		_bt_metaversion(index, &order->any->heapkeyspace, &order->any->allequalimage);
+}
+
+void
+cdp_btree_find(CdpBtreeSearch *search, const Datum *values)
+{
+	bool is_dead_known = !TransactionStartedDuringRecovery(); /* a standby's snapshots may still see what its primary's do not */
+
+	prepare(search, values);
+	search->places.n = 0;
+	pgstat_count_index_scan(search->index);
+	search->leaf = lock_leaf(search);
+	if (!BufferIsValid(search->leaf))
+		return;
+	while (read_leaf(search, is_dead_known))
+	{
+		BlockNumber next = BTPageGetOpaque(BufferGetPage(search->leaf))->btpo_next;
+
+		CHECK_FOR_INTERRUPTS();
+		search->leaf = move_right(search, go_to(search, search->leaf, next), true);
+	}
+	_bt_unlockbuf(search->index, search->leaf);
+	pgstat_count_index_tuples(search->index, search->places.n);
+}
+
+void
+cdp_btree_end(CdpBtreeSearch *search)
+{
+	if (BufferIsValid(search->leaf))
+		ReleaseBuffer(search->leaf);
+	if (search->places.items != search->places.few)
+		pfree(search->places.items);
 }
 
 bool

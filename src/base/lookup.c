@@ -138,6 +138,12 @@ note_layout(CdpLookupKind *kind, TupleDesc columns)
 	return true;
 }
 
+static CdpBtreeOrder
+order_of(const CdpLookupKind *kind)
+{
+	return (CdpBtreeOrder){kind->is_text ? CDP_BTREE_TEXTS : CDP_BTREE_NUMBER, kind->n_keys};
+}
+
 /* See how the table can be read. */
 static void
 examine(CdpLookupKind *kind, Relation table, Relation index)
@@ -145,7 +151,7 @@ examine(CdpLookupKind *kind, Relation table, Relation index)
 	find_columns(kind);
 	kind->is_plain = table->rd_rel->relkind == RELKIND_RELATION && table->rd_tableam == GetHeapamTableAmRoutine() &&
 					 !table->rd_rel->relrowsecurity && note_layout(kind, RelationGetDescr(table)) &&
-					 cdp_btree_fits(table, index, kind->n_keys, kind->is_text);
+					 cdp_btree_fits(table, index, kind->n_keys, order_of(kind).kind);
 	kind->is_examined = true;
 }
 
@@ -185,7 +191,7 @@ close_relations(CdpLookup *lookup)
 void
 cdp_lookup_begin(CdpLookup *lookup, CdpLookupKind *kind, const Datum *keys)
 {
-	CdpBtreeKey key = {keys, kind->n_keys, kind->is_text};
+	CdpBtreeOrder order = order_of(kind);
 
 	lock_relations(kind, true);
 	lookup->kind = kind;
@@ -204,10 +210,11 @@ cdp_lookup_begin(CdpLookup *lookup, CdpLookupKind *kind, const Datum *keys)
 	}
 	check_privilege(kind);
 	lookup->snapshot = GetActiveSnapshot();
-	cdp_btree_find(lookup->index, &key, lookup->snapshot, &lookup->places);
-	lookup->n_rows = lookup->places.n;
-	for (int i = 0; i < Min(lookup->places.n, MAX_EXPECTED); i++)
-		cdp_page_expect_row(lookup->table, &lookup->places.items[i]);
+	cdp_btree_begin(&lookup->search, lookup->index, &order, lookup->snapshot);
+	cdp_btree_find(&lookup->search, keys);
+	lookup->n_rows = lookup->search.places.n;
+	for (int i = 0; i < Min(lookup->search.places.n, MAX_EXPECTED); i++)
+		cdp_page_expect_row(lookup->table, &lookup->search.places.items[i]);
 }
 
 /* Take the columns out of a row, up to the last one that is read. */
@@ -272,7 +279,7 @@ cdp_lookup_next(CdpLookup *lookup)
 		return lookup->row++ < lookup->n_rows;
 	while (lookup->row < lookup->n_rows)
 	{
-		if (fetch(lookup, &lookup->places.items[lookup->row++]))
+		if (fetch(lookup, &lookup->search.places.items[lookup->row++]))
 			return true;
 	}
 	return false;
@@ -291,7 +298,7 @@ cdp_lookup_end(CdpLookup *lookup)
 	}
 	if (BufferIsValid(lookup->buffer))
 		ReleaseBuffer(lookup->buffer);
-	cdp_places_free(&lookup->places);
+	cdp_btree_end(&lookup->search);
 	close_relations(lookup);
 }
 

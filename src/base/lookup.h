@@ -62,7 +62,7 @@ typedef struct CdpLookup
 	Relation table;
 	Relation index;
 	Snapshot snapshot;
-	CdpPlaces places; /* of the rows, or their versions, in the heap */
+	CdpBtreeSearch search; /* with the places of the rows, or their versions, in the heap */
 	Buffer buffer; /* that of the current row's page, pinned */
 	Datum values[CDP_MAX_LOOKUP_ATTRIBUTES]; /* the columns of the current row, as far as they are read */
 	bool nulls[CDP_MAX_LOOKUP_ATTRIBUTES];

@@ -13,7 +13,6 @@
 #include "base/base.h"
 #include "base/page.h"
 #include "base/scan.h"
-#include "catalog/pg_am.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "executor/executor.h"
@@ -27,7 +26,7 @@
 typedef struct CdpScanned
 {
 	Oid index_oid;
-	BTScanInsert key; /* NULL: the index was not needed yet */
+	CdpBtreeOrder order; /* n is 0: the index was not needed yet */
 	int attributes[CDP_MAX_ARGUMENTS]; /* of the columns, from 0 */
 	int n_columns;
 	AttrNumber last; /* the largest of them, from 1 */
@@ -38,12 +37,11 @@ typedef struct CdpScanned
 static bool
 is_ours(const CdpScan *scan, const CdpScanned *known, const CdpTable *table, Relation index)
 {
-	if (index->rd_rel->relam != BTREE_AM_OID || !index->rd_index->indisvalid || RelationGetIndexExpressions(index) != NIL ||
-		RelationGetIndexPredicate(index) != NIL || IndexRelationGetNumberOfKeyAttributes(index) < scan->n_keys)
+	if (!cdp_btree_fits(table->relation, index, scan->n_keys, CDP_BTREE_ANY) || RelationGetIndexPredicate(index) != NIL)
 		return false;
 	for (int i = 0; i < scan->n_keys; i++)
 	{
-		if (index->rd_index->indkey.values[i] != known->attributes[i] + 1 || !TupleDescAttr(table->columns, known->attributes[i])->attnotnull)
+		if (index->rd_index->indkey.values[i] != known->attributes[i] + 1)
 			return false;
 	}
 	return true;
@@ -78,20 +76,20 @@ cdp_scanner_begin(CdpScanner *scanner, CdpScan *scan, CdpTable *table, LOCKMODE 
 	scanner->known = scan->known;
 	scanner->row = scanner->known->row;
 	scanner->snapshot = RegisterSnapshot(IsolationUsesXactSnapshot() ? GetTransactionSnapshot() : GetLatestSnapshot());
-	scanner->is_seeking = false;
-	scanner->seek.n_places = scanner->next = 0;
-	scanner->has_dead = false;
+	scanner->is_searching = false;
+	scanner->n_places = scanner->next = 0;
+	scanner->is_found = scanner->has_dead = false;
 	scanner->buffer = InvalidBuffer;
 }
 
 /* Open the index, and find out how it compares keys. */
 static void
-begin_seeking(CdpScanner *scanner)
+begin_search(CdpScanner *scanner)
 {
 	CdpScanned *known = scanner->known;
-	Relation index = index_open(known->key != NULL ? known->index_oid : cdp_relation_oid(scanner->scan->index), scanner->mode);
+	Relation index = index_open(known->order.n > 0 ? known->index_oid : cdp_relation_oid(scanner->scan->index), scanner->mode);
 
-	if (known->key == NULL)
+	if (known->order.n == 0)
 	{
 		MemoryContext old = MemoryContextSwitchTo(scanner->table->context);
 
@@ -100,11 +98,11 @@ begin_seeking(CdpScanner *scanner)
 							errmsg("index cdp.%s is not the one that cdp made", scanner->scan->index),
 							errhint("Drop it and run SELECT cdp.init() again.")));
 		known->index_oid = RelationGetRelid(index);
-		known->key = cdp_seek_key(index, scanner->scan->n_keys);
+		known->order = cdp_btree_order(scanner->table->relation, index, scanner->scan->n_keys);
 		MemoryContextSwitchTo(old);
 	}
-	cdp_seek_begin(&scanner->seek, index, known->key, scanner->snapshot);
-	scanner->is_seeking = true;
+	cdp_btree_begin(&scanner->search, index, &known->order, scanner->snapshot);
+	scanner->is_searching = true;
 }
 
 /*
@@ -114,24 +112,25 @@ begin_seeking(CdpScanner *scanner)
 static void
 mark_dead(CdpScanner *scanner)
 {
-	BTScanInsert key = scanner->known->key;
+	Relation index = scanner->search.index;
+	int n = scanner->scan->n_keys;
 	ScanKeyData keys[CDP_MAX_ARGUMENTS];
 	IndexScanDesc scan;
 
-	for (int i = 0; i < key->keysz; i++)
+	for (int i = 0; i < n; i++)
 	{
-		Oid type = scanner->seek.index->rd_opcintype[i];
-		Oid equals = get_opfamily_member(scanner->seek.index->rd_opfamily[i], type, type, BTEqualStrategyNumber);
+		Oid type = index->rd_opcintype[i];
+		Oid equals = get_opfamily_member(index->rd_opfamily[i], type, type, BTEqualStrategyNumber);
 
-		ScanKeyInit(&keys[i], i + 1, BTEqualStrategyNumber, get_opcode(equals), key->scankeys[i].sk_argument);
-		keys[i].sk_collation = key->scankeys[i].sk_collation;
+		ScanKeyInit(&keys[i], i + 1, BTEqualStrategyNumber, get_opcode(equals), scanner->key[i]);
+		keys[i].sk_collation = index->rd_indcollation[i];
 	}
 #if PG_VERSION_NUM >= 180000
-	scan = index_beginscan(scanner->table->relation, scanner->seek.index, scanner->snapshot, NULL, key->keysz, 0);
+	scan = index_beginscan(scanner->table->relation, index, scanner->snapshot, NULL, n, 0);
 #else
-	scan = index_beginscan(scanner->table->relation, scanner->seek.index, scanner->snapshot, key->keysz, 0);
+	scan = index_beginscan(scanner->table->relation, index, scanner->snapshot, n, 0);
 #endif
-	index_rescan(scan, keys, key->keysz, NULL, 0);
+	index_rescan(scan, keys, n, NULL, 0);
 	while (index_getnext_slot(scan, ForwardScanDirection, scanner->row))
 		CHECK_FOR_INTERRUPTS();
 	index_endscan(scan);
@@ -198,20 +197,18 @@ is_in_place(CdpScanner *scanner, CdpColumn *const *keys, const CdpColumn *places
 void
 cdp_scanner_find(CdpScanner *scanner, CdpColumn *const *keys, CdpColumn *places, int i)
 {
-	BTScanInsert key;
-
 	if (scanner->has_dead)
 		mark_dead(scanner);
-	scanner->seek.n_places = scanner->next = 0;
+	scanner->n_places = scanner->next = 0;
 	scanner->is_found = false;
 	if (places != NULL && is_in_place(scanner, keys, places, i))
 		return;
-	if (!scanner->is_seeking)
-		begin_seeking(scanner);
-	key = scanner->known->key;
-	for (int k = 0; k < key->keysz; k++)
-		key->scankeys[k].sk_argument = keys[k]->values[i];
-	cdp_seek_find(&scanner->seek);
+	if (!scanner->is_searching)
+		begin_search(scanner);
+	for (int k = 0; k < scanner->scan->n_keys; k++)
+		scanner->key[k] = keys[k]->values[i];
+	cdp_btree_find(&scanner->search, scanner->key);
+	scanner->n_places = scanner->search.places.n;
 }
 
 bool
@@ -222,14 +219,14 @@ cdp_scanner_next(CdpScanner *scanner)
 		scanner->is_found = false; /* there is no other */
 		return true;
 	}
-	while (scanner->next < scanner->seek.n_places)
+	while (scanner->next < scanner->n_places)
 	{
-		ItemPointerData place = scanner->seek.places[scanner->next++]; /* a copy, which becomes that of the version seen */
+		ItemPointerData place = scanner->search.places.items[scanner->next++]; /* a copy, which becomes that of the version seen */
 		bool is_dead = false;
 
 		if (fetch(scanner, &place, &is_dead))
 		{
-			pgstat_count_heap_fetch(scanner->seek.index);
+			pgstat_count_heap_fetch(scanner->search.index);
 			return true;
 		}
 		scanner->has_dead |= is_dead;
@@ -267,10 +264,10 @@ cdp_scanner_end(CdpScanner *scanner)
 	ExecClearTuple(scanner->row);
 	if (BufferIsValid(scanner->buffer))
 		ReleaseBuffer(scanner->buffer);
-	if (scanner->is_seeking)
+	if (scanner->is_searching)
 	{
-		cdp_seek_end(&scanner->seek);
-		index_close(scanner->seek.index, scanner->mode); /* the lock of the table stays */
+		cdp_btree_end(&scanner->search);
+		index_close(scanner->search.index, scanner->mode); /* the lock of the table stays */
 	}
 	UnregisterSnapshot(scanner->snapshot);
 }

@@ -10,7 +10,7 @@
 #ifndef CDP_SCAN_H
 #define CDP_SCAN_H
 
-#include "base/seek.h"
+#include "base/btree.h"
 #include "base/spi.h"
 #include "base/table.h"
 
@@ -60,11 +60,13 @@ typedef struct CdpScanner
 	CdpTable *table;
 	LOCKMODE mode;
 	Snapshot snapshot;
-	bool is_seeking; /* the index is open */
-	CdpSeek seek;
+	bool is_searching; /* the index is open */
+	CdpBtreeSearch search;
+	Datum key[CDP_MAX_ARGUMENTS];
 	Buffer buffer; /* of the page of the last row, pinned; or none */
 	struct CdpScanned *known;
-	int next;	   /* of the row pointers found */
+	int n_places;  /* row pointers found */
+	int next;	   /* the next one of them */
 	ItemPointerData place; /* of the row: where its versions begin */
 	bool is_found; /* the row is in the slot already */
 	bool has_dead; /* one of them leads to no row that anybody sees */
