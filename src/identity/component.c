@@ -2,13 +2,6 @@
  * component.c
  *		The batch's links written, the components they touch resolved, the difference stored.
  *
- * Concurrency: the profiles of every component concerned are locked in id order, and the
- * batch's sightings added to its identifiers; if by then one has moved, the batch begins
- * again.  From then on that is done in a subtransaction, which alone is taken back, until it
- * succeeds; not so at first, since a row that is locked by one subtransaction and updated by
- * another needs a multixact.  Whoever holds a component's profiles may change its identities,
- * links, fragments and memberships, and nobody else does.
- *
  * A component is loaded only when something about it can change: a new identifier, a
  * new link, several components meeting, or evidence for a link that is redundant, or
  * for any link of a component in which their order matters (resolve.h).
@@ -18,29 +11,17 @@
 
 #include "identity/identity.h"
 #include "identity/component.h"
-#include "identity/load.h"
+#include "identity/lock.h"
 #include "identity/union_find.h"
-#include "access/xact.h"
 #include "catalog/pg_type.h"
-#include "miscadmin.h"
-#include "utils/array.h"
+#include "utils/builtins.h"
 #include "utils/hsearch.h"
-#include "utils/resowner.h"
 
-PG_FUNCTION_INFO_V1(cdp_lock_components);
-
-CDP_SCAN(places_of_identifiers, "identity", "identity_pkey", 1, "identifier_id, profile_id, is_contested", "int8[]");
-CDP_SCAN(components_of_profiles, "profile", "profile_pkey", 1, "profile_id, component_id", "int8[]");
-CDP_SCAN(members_of_components, "profile", "profile_component_id_idx", 1, "component_id, profile_id, ctid", "int8[]");
-CDP_SCAN(profiles, "profile", "profile_pkey", 1, "profile_id, component_id, is_disputed, is_frozen", "int8[]");
 CDP_UPSERT(write_links, "link", "link_pkey", 2,
 		   "identifier_a, identifier_b, first_seen_at, last_seen_at, event_count, status", "$1, $2, $3, $4, $5, $6",
 		   "int8[],int8[],timestamptz[],timestamptz[],int8[],text[]");
 CDP_QUERY(rederive, "SELECT cdp.rederive_links($1)", "int8[]");
 CDP_QUERY(write_frozen, "SELECT ord, profile_id FROM cdp.join_frozen($1, $2, $3, $4, $5)", "int8[],bool[],int8[],int8[],int8[]");
-CDP_UPSERT(write_sightings, "identity", "identity_pkey", 1,
-		   "identifier_id, first_seen_at, last_seen_at, event_count, profile_id, is_contested", "$1, $2, $3, $4, $5, $6",
-		   "int8[],timestamptz[],timestamptz[],int8[],int8[],bool[]");
 
 typedef struct PairKey
 {
@@ -116,308 +97,6 @@ collect_links(CdpBatch *batch)
 	hash_destroy(pairs);
 }
 
-/* What the database says of an identifier of the batch. */
-typedef struct Place
-{
-	int64 profile_id;
-	int64 component_id;
-	bool is_disputed;
-	bool is_contested;
-	bool is_frozen;
-} Place;
-
-/* Whoever tries again finds it gone, or made anew. */
-static void
-report_gone(void)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-			 errmsg("an identifier was retracted while a message that mentions it was processed"), errhint("Try again.")));
-}
-
-static void
-take_place(void *arg, int i, Datum *values, bool *nulls)
-{
-	Place *place = &((Place *) arg)[i];
-
-	place->profile_id = DatumGetInt64(values[1]);
-	place->is_contested = DatumGetBool(values[2]);
-}
-
-static void
-read_places(const CdpBatch *batch, Place *places)
-{
-	CdpColumn *ids = cdp_column(INT8OID, batch->n_identifiers);
-
-	for (int i = 0; i < batch->n_identifiers; i++)
-		cdp_column_add(ids, Int64GetDatum(batch->identifiers[i].identifier_id));
-	if (cdp_scan(&places_of_identifiers, &ids, take_place, places) != (uint64) ids->n)
-		report_gone();
-}
-
-/* Add to a stored sighting, which begins at a column, what was seen now. */
-static void
-see(Datum *values, bool *nulls, TimestampTz first_seen_at, TimestampTz last_seen_at, int64 event_count)
-{
-	if (nulls[0] || DatumGetTimestampTz(values[0]) > first_seen_at)
-		values[0] = TimestampTzGetDatum(first_seen_at);
-	if (nulls[1] || DatumGetTimestampTz(values[1]) < last_seen_at)
-		values[1] = TimestampTzGetDatum(last_seen_at);
-	values[2] = Int64GetDatum(DatumGetInt64(values[2]) + event_count);
-	nulls[0] = nulls[1] = false;
-}
-
-/* The batch's identifiers that were known before, by id. */
-typedef struct Sightings
-{
-	const CdpBatch *batch;
-	Place *places;
-	int *known;
-	int n;
-} Sightings;
-
-static int
-compare_ids(const void *a, const void *b, void *arg)
-{
-	const CdpBatch *batch = arg;
-	int64 x = batch->identifiers[*(const int *) a].identifier_id;
-	int64 y = batch->identifiers[*(const int *) b].identifier_id;
-
-	return x < y ? -1 : x > y;
-}
-
-/* One of them: where it is, and what was seen of it. */
-static bool
-merge_sighting(void *arg, int i, Datum *values, bool *nulls)
-{
-	Sightings *sightings = arg;
-	int known = sightings->known[i];
-	const CdpBatchIdentifier *id = &sightings->batch->identifiers[known];
-
-	see(values + 1, nulls + 1, id->first_seen_at, id->last_seen_at, id->event_count);
-	sightings->places[known].profile_id = DatumGetInt64(values[4]);
-	sightings->places[known].is_contested = DatumGetBool(values[5]);
-	return true;
-}
-
-/* Add the batch's sightings to the identifiers that were known before, which tells where they are. */
-static void
-store_sightings(CdpBatch *batch, Place *places)
-{
-	Sightings sightings = {batch, places, palloc(sizeof(int) * (Size) batch->n_identifiers)};
-	bool *is_gone = palloc(sizeof(bool) * (Size) batch->n_identifiers);
-	CdpColumn *ids = cdp_column(INT8OID, batch->n_identifiers);
-	CdpColumn *known_places = cdp_column(TIDOID, batch->n_identifiers);
-
-	for (int i = 0; i < batch->n_identifiers; i++)
-	{
-		if (!batch->identifiers[i].is_new) /* nobody else sees those yet */
-			sightings.known[sightings.n++] = i;
-	}
-	qsort_arg(sightings.known, sightings.n, sizeof(int), compare_ids, batch);
-	for (int i = 0; i < sightings.n; i++)
-	{
-		CdpBatchIdentifier *id = &batch->identifiers[sightings.known[i]];
-
-		cdp_column_add(ids, Int64GetDatum(id->identifier_id));
-		cdp_column_add(known_places, PointerGetDatum(&id->place));
-	}
-	if (cdp_update(&write_sightings, &ids, known_places, merge_sighting, &sightings, is_gone) > 0)
-		report_gone();
-}
-
-/* A profile of a component that is to be locked, and where its row is. */
-typedef struct Member
-{
-	int64 profile_id;
-	ItemPointerData place;
-} Member;
-
-/* Profiles that are locked, of some components. */
-typedef struct Locked
-{
-	int64 *components; /* sorted */
-	int n_components;
-	Member *members;
-	int n_members;
-	int capacity;
-	HTAB *places; /* by profile */
-} Locked;
-
-static void
-take_member(void *arg, int i, Datum *values, bool *nulls)
-{
-	Locked *locked = arg;
-
-	if (locked->n_members == locked->capacity)
-	{
-		locked->capacity *= 2;
-		locked->members = repalloc_huge(locked->members, sizeof(Member) * (Size) locked->capacity);
-	}
-	locked->members[locked->n_members++] = (Member){DatumGetInt64(values[1]), *(ItemPointer) DatumGetPointer(values[2])};
-}
-
-static int
-compare_members(const void *a, const void *b)
-{
-	int64 p = ((const Member *) a)->profile_id;
-	int64 q = ((const Member *) b)->profile_id;
-
-	return p < q ? -1 : p > q;
-}
-
-/* A profile that is locked, unless its component is another by now. */
-static void
-take_locked(void *arg, int i, Datum *values, bool *nulls)
-{
-	Locked *locked = arg;
-	int64 profile_id = DatumGetInt64(values[0]);
-	int64 component_id = DatumGetInt64(values[1]);
-	Place *place;
-
-	if (bsearch(&component_id, locked->components, locked->n_components, sizeof(int64), cdp_compare_int64) == NULL)
-		return;
-	place = hash_search(locked->places, &profile_id, HASH_ENTER, NULL);
-	place->component_id = component_id;
-	place->is_disputed = DatumGetBool(values[2]);
-	place->is_frozen = DatumGetBool(values[3]);
-}
-
-/* Lock the components of the places' profiles; returns what is locked, by profile. */
-static HTAB *
-lock_profiles(const Place *places, int n)
-{
-	HASHCTL control = {.keysize = sizeof(int64), .entrysize = sizeof(Place), .hcxt = CurrentMemoryContext};
-	int64 *ids = palloc(sizeof(int64) * (Size) n);
-	Locked locked = {.capacity = 2 * n};
-	CdpColumn *keys;
-	CdpColumn *known_places;
-
-	for (int i = 0; i < n; i++)
-		ids[i] = places[i].profile_id;
-	locked.n_components = cdp_scan_int64(&components_of_profiles, ids, cdp_sort_distinct(ids, n), &locked.components);
-	locked.members = palloc_extended(sizeof(Member) * (Size) locked.capacity, MCXT_ALLOC_HUGE);
-	keys = cdp_int64_column(locked.components, locked.n_components);
-	cdp_scan(&members_of_components, &keys, take_member, &locked);
-	qsort(locked.members, locked.n_members, sizeof(Member), compare_members);
-	keys = cdp_column(INT8OID, locked.n_members);
-	known_places = cdp_column(TIDOID, locked.n_members);
-	for (int i = 0; i < locked.n_members; i++)
-	{
-		cdp_column_add(keys, Int64GetDatum(locked.members[i].profile_id));
-		cdp_column_add(known_places, PointerGetDatum(&locked.members[i].place));
-	}
-	locked.places = hash_create("cdp identity locked", n, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	cdp_scan_locked(&profiles, &keys, known_places, take_locked, &locked);
-	return locked.places;
-}
-
-/* Lock the components of places and look again; false: by now an identifier is in another. */
-static bool
-lock_places(CdpBatch *batch, Place *places)
-{
-	HTAB *locked = lock_profiles(places, batch->n_identifiers);
-
-	if (batch->cause == NULL)
-		store_sightings(batch, places);
-	else
-		read_places(batch, places);
-	for (int i = 0; i < batch->n_identifiers; i++)
-	{
-		const Place *place = hash_search(locked, &places[i].profile_id, HASH_FIND, NULL);
-
-		if (place == NULL)
-			return false;
-		places[i].component_id = place->component_id;
-		places[i].is_disputed = place->is_disputed;
-		places[i].is_frozen = place->is_frozen;
-	}
-	hash_destroy(locked);
-	return true;
-}
-
-/*
- * lock_places() in a subtransaction, which is taken back where it tells false or fails: whoever catches an error, as a
- * block of PL/pgSQL does, ends its own subtransaction and counts on none being left in it.
- */
-static bool
-try_lock_places(CdpBatch *batch, Place *places)
-{
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	volatile bool ok = false;
-
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		ok = lock_places(batch, places);
-	}
-	PG_CATCH();
-	{
-		ErrorData *error;
-
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(context);
-		CurrentResourceOwner = owner;
-		ReThrowError(error);
-	}
-	PG_END_TRY();
-	if (ok)
-		ReleaseCurrentSubTransaction();
-	else
-		RollbackAndReleaseCurrentSubTransaction();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
-	return ok;
-}
-
-/* Lock the components of the batch's identifiers, store its sightings, and say where each identifier is. */
-static Place *
-lock_components_of(CdpBatch *batch)
-{
-	Place *places = palloc0(sizeof(Place) * batch->n_identifiers);
-
-	/* where identify found them; those of a ruling were not looked up */
-	for (int i = 0; i < batch->n_identifiers; i++)
-		places[i].profile_id = batch->identifiers[i].profile_id;
-	if (batch->cause != NULL)
-		read_places(batch, places);
-	if (batch->is_first_try)
-	{
-		if (!lock_places(batch, places))
-			ereport(ERROR, (errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-							errmsg("an identifier moved to another profile while a message that mentions it was processed"),
-							errhint("Try again.")));
-		return places;
-	}
-	do
-		CHECK_FOR_INTERRUPTS();
-	while (!try_lock_places(batch, places));
-	return places;
-}
-
-/* cdp.lock_components(identifier_ids) */
-Datum
-cdp_lock_components(PG_FUNCTION_ARGS)
-{
-	CdpBatch batch = {.context = CurrentMemoryContext, .cause = "ruling"};
-	int64 *ids = cdp_int64_elements(PG_GETARG_ARRAYTYPE_P(0), &batch.n_identifiers);
-
-	batch.identifiers = palloc0(sizeof(CdpBatchIdentifier) * ((Size) batch.n_identifiers + 1));
-	for (int i = 0; i < batch.n_identifiers; i++)
-		batch.identifiers[i].identifier_id = ids[i];
-	SPI_connect();
-	cdp_namespaces_hold(false);
-	if (batch.n_identifiers > 0)
-		lock_components_of(&batch);
-	SPI_finish();
-	PG_RETURN_VOID();
-}
-
 /* The batch's links, by the ids of their ends. */
 typedef struct Links
 {
@@ -431,9 +110,9 @@ compare_links(const void *a, const void *b, void *arg)
 	const CdpBatch *batch = arg;
 	const CdpBatchLink *x = &batch->links[*(const int *) a];
 	const CdpBatchLink *y = &batch->links[*(const int *) b];
-	int c = compare_ids(&x->a, &y->a, arg);
+	int c = cdp_compare_batch_ids(&x->a, &y->a, arg);
 
-	return c != 0 ? c : compare_ids(&x->b, &y->b, arg);
+	return c != 0 ? c : cdp_compare_batch_ids(&x->b, &y->b, arg);
 }
 
 static bool
@@ -446,7 +125,7 @@ merge_link(void *arg, int i, Datum *values, bool *nulls)
 	link->is_new = false;
 	link->is_redundant = VARSIZE_ANY_EXHDR(status) == strlen("redundant") &&
 						 memcmp(VARDATA_ANY(status), "redundant", strlen("redundant")) == 0;
-	see(values + 2, nulls + 2, link->first_seen_at, link->last_seen_at, link->event_count);
+	cdp_see(values + 2, nulls + 2, link->first_seen_at, link->last_seen_at, link->event_count);
 	return true;
 }
 
@@ -484,7 +163,7 @@ store_links(CdpBatch *batch)
  * component is not: with a cause, when rules or rulings changed, it is looked whether it is too large still.
  */
 static int
-choose_components(CdpBatch *batch, const Place *places, int64 *components)
+choose_components(CdpBatch *batch, const CdpPosition *places, int64 *components)
 {
 	int64 *frozen = palloc0(sizeof(int64) * batch->n_identifiers); /* of a root: the frozen component there */
 	int n = batch->n_identifiers;
@@ -603,11 +282,11 @@ cdp_identity_resolve(CdpBatch *batch)
 	if (batch->n_identifiers > 0)
 	{
 		int64 *components = palloc(sizeof(int64) * batch->n_identifiers);
-		Place *places;
+		CdpPosition *places;
 		int n;
 
 		collect_links(batch);
-		places = lock_components_of(batch);
+		places = cdp_lock_components_of(batch);
 		store_links(batch);
 		if (batch->n_rederived > 0)
 		{
