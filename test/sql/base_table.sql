@@ -89,6 +89,8 @@ INSERT INTO addition (what, statement) VALUES
 	('columns with defaults', $$SELECT everywhere('ALTER TABLE cdp.%I ADD COLUMN note text NOT NULL DEFAULT repeat(''x'', 9), ADD COLUMN again text DEFAULT now()::text')$$),
 	('a column that is gone', $$SELECT everywhere('ALTER TABLE cdp.%1$I ADD COLUMN note text DEFAULT 1; ALTER TABLE cdp.%1$I DROP COLUMN note')$$),
 	('a generated column', $$ALTER TABLE cdp.identity ADD COLUMN length integer GENERATED ALWAYS AS (length(value)) STORED$$),
+	('generated columns that are not stored, where there are such', CASE WHEN current_setting('server_version_num')::int < 180000 THEN 'SELECT'
+		ELSE $$SELECT everywhere('ALTER TABLE cdp.%I ADD COLUMN note text GENERATED ALWAYS AS (''x'') VIRTUAL NOT NULL CHECK (note = ''x'')')$$ END),
 	('constraints', $$ALTER TABLE cdp.identity ADD CHECK (is_fine(profile_id)); ALTER TABLE cdp.profile ADD CHECK (is_fine(component_id)); ALTER TABLE cdp.link ADD CHECK (is_fine(identifier_a))$$),
 	('indexes', $$CREATE INDEX ON cdp.event USING gin (message); CREATE INDEX ON cdp.identity (lower(value)); CREATE INDEX ON cdp.profile (entity) WHERE is_disputed; CREATE INDEX ON cdp.link USING brin (last_seen_at)$$),
 	('indexes of ours made anew', $$DROP INDEX cdp.identity_profile_id_idx; CREATE INDEX identity_profile_id_idx ON cdp.identity (profile_id) INCLUDE (value); REINDEX TABLE cdp.profile; REINDEX TABLE cdp.link$$),
