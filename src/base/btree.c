@@ -98,14 +98,24 @@ item_at(Page page, OffsetNumber offset, const char **first)
 	return tuple;
 }
 
-/* The number of an item of a page that has one. */
+/*
+ * Is a column of an item null?  Even under a constraint against that some can be: of rows that were deleted before there
+ * was one, or that a transaction stored that took the constraint away and was rolled back; or it was never validated.
+ */
+static inline bool
+is_null(IndexTuple tuple, int column)
+{
+	return IndexTupleHasNulls(tuple) && att_isnull(column, (bits8 *) ((char *) tuple + sizeof(IndexTupleData)));
+}
+
+/* The number of an item of a page that has one; that of null is the largest, as nulls come last. */
 static inline int64
 number_at(Page page, OffsetNumber offset)
 {
 	const char *first;
+	IndexTuple tuple = item_at(page, offset, &first); /* the first column is never cut off */
 
-	item_at(page, offset, &first);
-	return *(const int64 *) first; /* the first column is never cut off */
+	return unlikely(is_null(tuple, 0)) ? PG_INT64_MAX : *(const int64 *) first;
 }
 
 /*
@@ -121,10 +131,16 @@ compare_texts(const Search *search, Page page, OffsetNumber offset, int *n_equal
 
 	for (int i = 0; i < n; i++)
 	{
-		const char *stored = VARATT_IS_SHORT(at) ? at : (const char *) att_align_pointer(at, TYPALIGN_INT, -1, at);
+		const char *stored;
 		int length;
 		int c;
 
+		if (unlikely(is_null(tuple, i)))
+		{
+			*n_equal = i;
+			return -1; /* nulls come last */
+		}
+		stored = VARATT_IS_SHORT(at) ? at : (const char *) att_align_pointer(at, TYPALIGN_INT, -1, at);
 		at = stored + VARSIZE_ANY(stored);
 		if (i < *n_equal)
 			continue;
@@ -146,12 +162,15 @@ compare(const Search *search, Page page, OffsetNumber offset)
 {
 	int n_equal = 0;
 	int64 stored;
+	const char *first;
 
 	if (search->order.kind == CDP_BTREE_TEXTS)
 		return compare_texts(search, page, offset, &n_equal);
 	if (search->order.kind == CDP_BTREE_ANY)
 		return _bt_compare(search->index, search->order.any, page, offset);
 	stored = number_at(page, offset);
+	if (unlikely(stored == PG_INT64_MAX) && is_null(item_at(page, offset, &first), 0))
+		return -1;
 	return search->number < stored ? -1 : search->number > stored;
 }
 

@@ -92,7 +92,7 @@ void
 cdp_page_expect_row(Relation table, ItemPointer row)
 {
 	Buffer buffer = *place_of(table, ItemPointerGetBlockNumber(row));
-	const char *page;
+	Page page;
 	const char *at;
 
 	if (!is_buffer(buffer))
