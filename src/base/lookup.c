@@ -238,6 +238,7 @@ take_columns(CdpLookup *lookup, HeapTuple tuple)
 		CdpLookupColumn column = kind->layout[i];
 
 		lookup->nulls[i] = has_nulls && att_isnull(i, row->t_bits);
+		lookup->values[i] = (Datum) 0;
 		if (lookup->nulls[i])
 			continue;
 		if (column.length > 0 || !VARATT_NOT_PAD_BYTE(data + at))
