@@ -157,16 +157,6 @@ write_identifiers(StringInfo out, const Identifier *identifiers, int n)
 	return cdp_jsonb_end(&array);
 }
 
-/* Two maps as one; each may be null. */
-static CdpStamped *
-merge_maps(const Datum *values, const bool *nulls)
-{
-	CdpStamped *said = nulls[0] ? NULL : DatumGetStampedP(values[0]);
-	CdpStamped *computed = nulls[1] ? NULL : DatumGetStampedP(values[1]);
-
-	return said == NULL ? computed : computed == NULL ? said : cdp_stamped_merge(said, computed, cdp_stamped_tie_bytes);
-}
-
 /* A profile that changed: what is known of it, if it lives, is told. */
 static void
 tell_profile(void *arg, int i, Datum *values, bool *nulls)
@@ -174,19 +164,23 @@ tell_profile(void *arg, int i, Datum *values, bool *nulls)
 	static const char *const members[] = {"entity", "traits", "consents", "identifiers"};
 	Telling *telling = arg;
 	text *entity = DatumGetTextPP(values[1]);
+	CdpStamped *said;
+	CdpStamped *computed;
 	CdpJsonbWriter object;
 	StringInfoData out;
 	int from;
 
 	if (!nulls[5])
 		return;
+	said = nulls[2] ? NULL : DatumGetStampedP(values[2]);
+	computed = nulls[3] ? NULL : DatumGetStampedP(values[3]);
 	while (telling->at < telling->n_identifiers && telling->identifiers[telling->at].profile < i)
 		telling->at++;
 	for (from = telling->at; telling->at < telling->n_identifiers && telling->identifiers[telling->at].profile == i;)
 		telling->at++;
 	object = begin_object(&out, members, lengthof(members));
 	cdp_jsonb_add(&object, cdp_jsonb_write_string(&out, VARDATA_ANY(entity), VARSIZE_ANY_EXHDR(entity)));
-	cdp_jsonb_add(&object, cdp_stamped_write(&out, merge_maps(values + 2, nulls + 2)));
+	cdp_jsonb_add(&object, cdp_stamped_write(&out, cdp_stamped_merge(said, computed, cdp_stamped_tie_bytes)));
 	cdp_jsonb_add(&object, cdp_stamped_write(&out, nulls[4] ? NULL : DatumGetStampedP(values[4])));
 	cdp_jsonb_add(&object, write_identifiers(&out, telling->identifiers + from, telling->at - from));
 	add_change(telling->changes, "profile_changed", DatumGetInt64(values[0]), cdp_jsonb_end_document(&out));

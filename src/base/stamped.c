@@ -159,9 +159,12 @@ cdp_stamped_merge(const CdpStamped *a, const CdpStamped *b, CdpStampedTie tie)
 	int i = 0;
 	int j = 0;
 	int n = 0;
-	CdpStampedEntry *entries = palloc(sizeof(CdpStampedEntry) * ((Size) a->count + b->count + 1));
+	CdpStampedEntry *entries;
 	CdpStamped *merged;
 
+	if (a == NULL || b == NULL)
+		return unconstify(CdpStamped *, a == NULL ? b : a);
+	entries = palloc(sizeof(CdpStampedEntry) * ((Size) a->count + b->count + 1));
 	while (i < (int) a->count || j < (int) b->count)
 	{
 		int c = 0;

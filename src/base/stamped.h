@@ -62,6 +62,8 @@ extern bool cdp_stamped_find(const CdpStamped *map, const char *name, int name_l
 
 /* Build a map from entries in any order; of a name's entries the survivor stays. */
 extern CdpStamped *cdp_stamped_build(CdpStampedEntry *entries, int n, CdpStampedTie tie);
+
+/* Two maps as one.  Either may be NULL, none: then it is the other one itself, no copy. */
 extern CdpStamped *cdp_stamped_merge(const CdpStamped *a, const CdpStamped *b, CdpStampedTie tie);
 
 /* Ties: by value, bytewise, the larger; for a boolean consent the refusal. */

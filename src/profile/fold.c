@@ -73,18 +73,11 @@ cdp_is_known(const CdpKnown *known)
 	return known->event_count > 0 || known->traits != NULL || known->consents != NULL;
 }
 
-/* Merge two maps, each of which may be none. */
-static CdpStamped *
-merge_maps(CdpStamped *a, CdpStamped *b, CdpStampedTie tie)
-{
-	return a == NULL ? b : b == NULL ? a : cdp_stamped_merge(a, b, tie);
-}
-
 void
 cdp_add_known(CdpKnown *known, const CdpKnown *more)
 {
-	known->traits = merge_maps(known->traits, more->traits, cdp_stamped_tie_bytes);
-	known->consents = merge_maps(known->consents, more->consents, cdp_stamped_tie_refusal);
+	known->traits = cdp_stamped_merge(known->traits, more->traits, cdp_stamped_tie_bytes);
+	known->consents = cdp_stamped_merge(known->consents, more->consents, cdp_stamped_tie_refusal);
 	if (more->event_count == 0)
 		return;
 	if (known->event_count == 0 || more->first_seen_at < known->first_seen_at)
