@@ -126,12 +126,7 @@ read_map(CdpLookup *row, int column)
 static CdpStamped *
 read_traits(CdpLookup *row)
 {
-	CdpStamped *said = read_map(row, 1);
-	CdpStamped *computed = read_map(row, 6);
-
-	if (said == NULL || computed == NULL)
-		return said == NULL ? computed : said;
-	return cdp_stamped_merge(said, computed, cdp_stamped_tie_bytes);
+	return cdp_stamped_merge(read_map(row, 1), read_map(row, 6), cdp_stamped_tie_bytes);
 }
 
 /* Begin an object whose names are always the same: they are written once, and copied from then on. */

@@ -116,11 +116,7 @@ cdp_traits_step(PG_FUNCTION_ARGS)
 	int32 rank = PG_NARGS() < 4 ? 0 : PG_ARGISNULL(3) ? -PG_INT16_MAX : PG_GETARG_INT32(3);
 
 	if (!PG_ARGISNULL(1))
-	{
-		CdpStamped *more = make_traits(PG_GETARG_JSONB_P(1), at, rank, false);
-
-		traits = traits == NULL ? more : cdp_stamped_merge(traits, more, cdp_stamped_tie_bytes);
-	}
+		traits = cdp_stamped_merge(traits, make_traits(PG_GETARG_JSONB_P(1), at, rank, false), cdp_stamped_tie_bytes);
 	if (traits == NULL)
 		PG_RETURN_NULL();
 	PG_RETURN_POINTER(traits);
