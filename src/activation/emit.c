@@ -198,7 +198,7 @@ add_profiles(Changes *changes)
 	telling.identifiers = palloc_extended(sizeof(Identifier) * (Size) telling.capacity, MCXT_ALLOC_HUGE);
 	cdp_scan(&identifiers_of_profiles, &keys, take_identifier, &telling);
 	qsort(telling.identifiers, telling.n_identifiers, sizeof(Identifier), compare_identifiers);
-	cdp_scan(&profiles, &keys, tell_profile, &telling);
+	cdp_scan_at(&profiles, &keys, cdp_batch_places(batch, keys), tell_profile, &telling);
 }
 
 void

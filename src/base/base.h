@@ -33,6 +33,7 @@ extern void cdp_show_progress(const char *what);
 #include "base/jsonb.h"
 #include "base/limit.h"
 #include "base/lookup.h"
+#include "base/name.h"
 #include "base/scan.h"
 #include "base/settings.h"
 #include "base/spi.h"

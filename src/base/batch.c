@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "base/base.h"
+#include "catalog/pg_type.h"
 #include "utils/hsearch.h"
 
 const char *const cdp_message_type_names[CDP_MESSAGE_TYPES] = {"identify", "track", "page", "screen", "group", "alias"};
@@ -48,6 +49,35 @@ cdp_batch_refold(CdpBatch *batch, int64 profile_id)
 {
 	cdp_batch_touch(batch, profile_id);
 	add_id(batch, &batch->refolded_profiles, &batch->n_refolded_profiles, &batch->refolded_profiles_capacity, profile_id);
+}
+
+static int
+compare_profiles(const void *a, const void *b)
+{
+	return cdp_compare_int64(&((const CdpBatchProfile *) a)->profile_id, &((const CdpBatchProfile *) b)->profile_id);
+}
+
+CdpBatchProfile *
+cdp_batch_locked(const CdpBatch *batch, int64 profile_id)
+{
+	CdpBatchProfile key = {.profile_id = profile_id};
+
+	return batch->n_locked == 0 ? NULL : bsearch(&key, batch->locked, batch->n_locked, sizeof(CdpBatchProfile), compare_profiles);
+}
+
+CdpColumn *
+cdp_batch_places(const CdpBatch *batch, const CdpColumn *profile_ids)
+{
+	static ItemPointerData nowhere; /* is no valid place */
+	CdpColumn *places = cdp_column(TIDOID, profile_ids->n);
+
+	for (int i = 0; i < profile_ids->n; i++)
+	{
+		CdpBatchProfile *profile = cdp_batch_locked(batch, DatumGetInt64(profile_ids->values[i]));
+
+		cdp_column_add(places, PointerGetDatum(profile == NULL ? &nowhere : &profile->place));
+	}
+	return places;
 }
 
 /* Add a fragment; returns its index. */

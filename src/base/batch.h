@@ -153,6 +153,16 @@ typedef struct CdpBatchLink
 	bool is_redundant; /* by what was judged before */
 } CdpBatchLink;
 
+/* identity: a profile of a component that is locked, as its row was then */
+typedef struct CdpBatchProfile
+{
+	int64 profile_id;
+	int64 component_id;
+	bool is_disputed;
+	bool is_frozen;
+	ItemPointerData place; /* where the row begins */
+} CdpBatchProfile;
+
 /* identity: two profiles became one, or one became two */
 typedef struct CdpBatchMove
 {
@@ -203,6 +213,9 @@ typedef struct CdpBatch
 	CdpBatchLink *links;
 	int n_links;
 
+	CdpBatchProfile *locked; /* by profile */
+	int n_locked;
+
 	int64 *recontested; /* devices that became contested, or are so no longer */
 	int n_recontested;
 	int64 *bereft; /* profiles that had an identifier which nobody has any more; among those to be folded again */
@@ -251,6 +264,12 @@ typedef struct CdpBatch
  * context lacks is looked for in its envelope's.
  */
 extern CdpJsonValue cdp_message_path(const CdpMessage *message, char *const *path, int n);
+
+/* The profile of an id among those that are locked, or NULL. */
+extern CdpBatchProfile *cdp_batch_locked(const CdpBatch *batch, int64 profile_id);
+
+/* Where the rows of profiles are (scan.h), as far as they are locked. */
+extern struct CdpColumn *cdp_batch_places(const CdpBatch *batch, const struct CdpColumn *profile_ids);
 
 /* Find or add the fragment of an anchor and a strongest identifier; returns its index. */
 extern int cdp_batch_fragment(CdpBatch *batch, int64 anchor_id, int64 identifier_id);

@@ -5,10 +5,8 @@
 #include "postgres.h"
 
 #include "base/base.h"
-#include "catalog/namespace.h"
 #include "commands/trigger.h"
 #include "utils/inval.h"
-#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 
 PG_FUNCTION_INFO_V1(cdp_rules_changed);
@@ -37,12 +35,6 @@ make_known(CdpCached *cached)
 	all = cached;
 }
 
-Oid
-cdp_cached_relation(const char *table)
-{
-	return get_relname_relid(table, get_namespace_oid("cdp", false));
-}
-
 void *
 cdp_cached(CdpCached *cached)
 {
@@ -56,7 +48,7 @@ cdp_cached(CdpCached *cached)
 	if (!cached->is_known)
 		make_known(cached);
 	fresh = AllocSetContextCreate(TopMemoryContext, "cdp rules", ALLOCSET_SMALL_SIZES);
-	cached->relation = cdp_cached_relation(cached->table);
+	cached->relation = cdp_find_relation(cached->table);
 	cached->is_valid = true; /* an invalidation that comes while reading clears it again */
 	SPI_connect();
 	MemoryContextSwitchTo(fresh);
@@ -85,7 +77,7 @@ Datum
 cdp_rules_changed(PG_FUNCTION_ARGS)
 {
 	const Trigger *trigger = CALLED_AS_TRIGGER(fcinfo) ? ((TriggerData *) fcinfo->context)->tg_trigger : NULL;
-	Oid relation = cdp_cached_relation(trigger != NULL && trigger->tgnargs > 0 ? trigger->tgargs[0] : "namespace");
+	Oid relation = cdp_find_relation(trigger != NULL && trigger->tgnargs > 0 ? trigger->tgargs[0] : "namespace");
 
 	if (OidIsValid(relation))
 		CacheInvalidateRelcacheByRelid(relation);

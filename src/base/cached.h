@@ -27,7 +27,4 @@ typedef struct CdpCached
 /* What was read; good until the end of the transaction. */
 extern void *cdp_cached(CdpCached *cached);
 
-/* OID of a table of schema cdp, InvalidOid when there is none. */
-extern Oid cdp_cached_relation(const char *table);
-
 #endif

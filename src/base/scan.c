@@ -63,7 +63,7 @@ examine(const CdpScan *scan, CdpTable *table)
 }
 
 void
-cdp_scanner_begin(CdpScanner *scanner, CdpScan *scan, CdpTable *table, LOCKMODE mode)
+cdp_scanner_begin(CdpScanner *scanner, CdpScan *scan, CdpTable *table)
 {
 	if (scan->known == NULL || scan->known_of != table->number)
 	{
@@ -72,7 +72,6 @@ cdp_scanner_begin(CdpScanner *scanner, CdpScan *scan, CdpTable *table, LOCKMODE 
 	}
 	scanner->scan = scan;
 	scanner->table = table;
-	scanner->mode = mode;
 	scanner->known = scan->known;
 	scanner->row = scanner->known->row;
 	scanner->snapshot = RegisterSnapshot(IsolationUsesXactSnapshot() ? GetTransactionSnapshot() : GetLatestSnapshot());
@@ -87,7 +86,7 @@ static void
 begin_search(CdpScanner *scanner)
 {
 	CdpScanned *known = scanner->known;
-	Relation index = index_open(known->order.n > 0 ? known->index_oid : cdp_relation_oid(scanner->scan->index), scanner->mode);
+	Relation index = cdp_table_open_index(scanner->table, known->order.n > 0 ? known->index_oid : cdp_relation_oid(scanner->scan->index));
 
 	if (known->order.n == 0)
 	{
@@ -265,10 +264,7 @@ cdp_scanner_end(CdpScanner *scanner)
 	if (BufferIsValid(scanner->buffer))
 		ReleaseBuffer(scanner->buffer);
 	if (scanner->is_searching)
-	{
 		cdp_btree_end(&scanner->search);
-		index_close(scanner->search.index, scanner->mode); /* the lock of the table stays */
-	}
 	UnregisterSnapshot(scanner->snapshot);
 }
 
@@ -304,7 +300,7 @@ scan_index(CdpScan *scan, CdpTable *table, CdpColumn *const *keys, CdpColumn *pl
 	CdpScanner scanner;
 	uint64 n = 0;
 
-	cdp_scanner_begin(&scanner, scan, table, is_locked ? RowShareLock : AccessShareLock);
+	cdp_scanner_begin(&scanner, scan, table);
 	for (int i = 0; i < keys[0]->n; i++)
 	{
 		Datum values[CDP_MAX_ARGUMENTS];
@@ -411,6 +407,12 @@ uint64
 cdp_scan(CdpScan *scan, CdpColumn *const *keys, CdpTakeRow take, void *arg)
 {
 	return scan_rows(scan, keys, NULL, false, take, arg);
+}
+
+uint64
+cdp_scan_at(CdpScan *scan, CdpColumn *const *keys, CdpColumn *places, CdpTakeRow take, void *arg)
+{
+	return scan_rows(scan, keys, places, false, take, arg);
 }
 
 uint64

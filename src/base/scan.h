@@ -42,11 +42,14 @@ typedef void (*CdpTakeRow)(void *arg, int i, Datum *values, bool *nulls);
 extern uint64 cdp_scan(CdpScan *scan, CdpColumn *const *keys, CdpTakeRow take, void *arg);
 
 /*
- * The same of a unique index, and each row is locked first as by FOR NO KEY UPDATE: as it is by then, also where that
+ * The same of a unique index.  Who has scanned these rows before may know their places, as ctid: then they are looked at
+ * before the index is asked.  What stands there must have the key, so a place may be wrong or old.  NULL: none is known.
+ */
+extern uint64 cdp_scan_at(CdpScan *scan, CdpColumn *const *keys, CdpColumn *places, CdpTakeRow take, void *arg);
+
+/*
+ * The same, and each row is locked first as by FOR NO KEY UPDATE: as it is by then, also where that
  * took waiting for somebody who changed it.  Keys come in the order in which all lock.
- *
- * Who has scanned these rows before may know their places, as ctid: then they are looked at before the index is asked.
- * What stands there must have the key, so a place may be wrong or old.  NULL: none is known.
  */
 extern uint64 cdp_scan_locked(CdpScan *scan, CdpColumn *const *keys, CdpColumn *places, CdpTakeRow take, void *arg);
 
@@ -58,7 +61,6 @@ typedef struct CdpScanner
 {
 	CdpScan *scan;
 	CdpTable *table;
-	LOCKMODE mode;
 	Snapshot snapshot;
 	bool is_searching; /* the index is open */
 	CdpBtreeSearch search;
@@ -73,7 +75,7 @@ typedef struct CdpScanner
 	TupleTableSlot *row;
 } CdpScanner;
 
-extern void cdp_scanner_begin(CdpScanner *scanner, CdpScan *scan, CdpTable *table, LOCKMODE mode);
+extern void cdp_scanner_begin(CdpScanner *scanner, CdpScan *scan, CdpTable *table);
 extern void cdp_scanner_find(CdpScanner *scanner, CdpColumn *const *keys, CdpColumn *places, int i); /* the i-th of the keys */
 extern bool cdp_scanner_next(CdpScanner *scanner);								  /* the row is in the slot */
 extern void cdp_scanner_read(CdpScanner *scanner, Datum *values, bool *nulls);	  /* its columns */

@@ -17,7 +17,7 @@
 #include "utils/plancache.h"
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
-#include "utils/syscache.h"
+#include "utils/uuid.h"
 
 /* Parse "int8[],cdp.traits" into type OIDs; returns how many. */
 static int
@@ -236,32 +236,6 @@ cdp_result_cstring(uint64 row, int column)
 	return isnull ? NULL : TextDatumGetCString(value);
 }
 
-Oid
-cdp_type_oid(const char *name)
-{
-	Oid schema = get_namespace_oid("cdp", false);
-	Oid type = GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid, CStringGetDatum(name), ObjectIdGetDatum(schema));
-
-	if (!OidIsValid(type))
-		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("type cdp.%s does not exist", name),
-						errhint("Run CREATE EXTENSION cdp.")));
-	return type;
-}
-
-Oid
-cdp_relation_oid(const char *name)
-{
-	Oid relation = get_relname_relid(name, get_namespace_oid("cdp", false));
-
-	if (!OidIsValid(relation))
-	{
-		cdp_require_init();
-		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("cdp.%s does not exist", name),
-						errhint("Run SELECT cdp.init() again.")));
-	}
-	return relation;
-}
-
 /* How values of a type are kept; the commonest are known. */
 static void
 describe_type(CdpColumn *column)
@@ -282,6 +256,16 @@ describe_type(CdpColumn *column)
 		case BOOLOID:
 			column->typlen = sizeof(bool);
 			column->typbyval = true;
+			column->typalign = TYPALIGN_CHAR;
+			break;
+		case TIDOID:
+			column->typlen = sizeof(ItemPointerData);
+			column->typbyval = false;
+			column->typalign = TYPALIGN_SHORT;
+			break;
+		case UUIDOID:
+			column->typlen = UUID_LEN;
+			column->typbyval = false;
 			column->typalign = TYPALIGN_CHAR;
 			break;
 		case TEXTOID:

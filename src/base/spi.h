@@ -60,11 +60,6 @@ extern int64 cdp_result_int64(uint64 row, int column, int64 if_null);
 extern Datum cdp_result_datum(uint64 row, int column, bool *isnull); /* lives until cdp_done() */
 extern char *cdp_result_cstring(uint64 row, int column); /* of a text column; palloc'd in the current context */
 
-/* OID of a type of the schema cdp, e.g. "traits"; an error if it does not exist. */
-extern Oid cdp_type_oid(const char *name);
-/* OID of a table, index or sequence of the schema cdp; an error if it does not exist. */
-extern Oid cdp_relation_oid(const char *name);
-
 /* A growing column of values of one type, which becomes an array parameter. */
 typedef struct CdpColumn
 {

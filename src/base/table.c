@@ -18,6 +18,8 @@
 #include "catalog/pg_class.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
+#include "pgstat.h"
+#include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/hsearch.h"
 #include "utils/inval.h"
@@ -32,6 +34,13 @@ typedef struct CdpKnownTable
 } CdpKnownTable;
 
 static HTAB *all = NULL;
+
+/* Who holds what is open, see cdp_tables_hold(). */
+static int hold_level = 0; /* of its transaction; 0: nobody */
+static ResourceOwner holder = NULL;
+
+/* The table used last, of which indexes may be open still; NULL: there is none. */
+static CdpTable *recent = NULL;
 
 /* Something about a relation, or about all, has changed; runs at any time, so it does nothing else. */
 static void
@@ -62,21 +71,43 @@ forget_all(Datum arg, int cache, uint32 hash)
 	forget((Datum) 0, InvalidOid);
 }
 
-/* After an error nobody closes what was open. */
+/* Nothing of a table is open any more. */
+static void
+forget_open(CdpTable *table)
+{
+	table->relation = NULL;
+	table->n_indexes = 0;
+	table->is_indexing = false;
+}
+
+/* After an error nobody closes what was open; what is held by a transaction that goes on is still open. */
 static void
 abandon(int level)
 {
+	bool is_released = hold_level == 0 || hold_level >= level;
 	HASH_SEQ_STATUS status;
 	CdpKnownTable *known;
 
 	hash_seq_init(&status, all);
 	while ((known = hash_seq_search(&status)) != NULL)
 	{
-		if (known->table != NULL && known->table->level >= level)
+		CdpTable *table = known->table;
+
+		if (table == NULL || table->relation == NULL)
+			continue;
+		if (table->level >= level)
 		{
-			known->table->is_valid = false;
-			known->table->level = 0;
+			table->is_valid = false;
+			table->level = 0;
 		}
+		if (is_released)
+			forget_open(table);
+	}
+	if (is_released)
+	{
+		hold_level = 0;
+		holder = NULL;
+		recent = NULL;
 	}
 }
 
@@ -130,10 +161,133 @@ make(Relation relation, MemoryContext parent)
 	return table;
 }
 
+/* What tables are opened for: they are closed by who holds them, else by who opens them. */
+static ResourceOwner
+opener(void)
+{
+	return holder != NULL ? holder : CurrentResourceOwner;
+}
+
+/* Lock and open a relation; NULL: there is none. */
+static Relation
+open_relation(Oid oid, LOCKMODE mode)
+{
+	ResourceOwner current = CurrentResourceOwner;
+	Relation relation;
+
+	CurrentResourceOwner = opener();
+	LockRelationOid(oid, mode); /* hears of changes */
+	relation = RelationIdGetRelation(oid);
+	if (relation == NULL)
+		UnlockRelationOid(oid, mode);
+	else
+		pgstat_init_relation(relation);
+	CurrentResourceOwner = current;
+	return relation;
+}
+
+Relation
+cdp_table_open_index(CdpTable *table, Oid oid)
+{
+	ResourceOwner current = CurrentResourceOwner;
+	Relation index;
+
+	for (int i = 0; i < table->n_indexes; i++)
+	{
+		if (RelationGetRelid(table->indexes[i]) == oid)
+			return table->indexes[i];
+	}
+	if (table->n_indexes == table->max_indexes)
+	{
+		int max = Max(4, 2 * table->max_indexes);
+
+		table->indexes = table->indexes == NULL ? MemoryContextAlloc(table->context, sizeof(Relation) * max)
+												: repalloc(table->indexes, sizeof(Relation) * max);
+		table->max_indexes = max;
+	}
+	CurrentResourceOwner = table->owner;
+	index = index_open(oid, table->mode);
+	CurrentResourceOwner = current;
+	return table->indexes[table->n_indexes++] = index;
+}
+
+/* As an executor does, let go of the locks of indexes, too: that of the table stands for them. */
+static void
+close_indexes(CdpTable *table)
+{
+	ResourceOwner current = CurrentResourceOwner;
+
+	CurrentResourceOwner = table->owner;
+	for (int i = 0; i < table->n_indexes; i++)
+		index_close(table->indexes[i], table->mode);
+	table->n_indexes = 0;
+	table->is_indexing = false;
+	CurrentResourceOwner = current;
+}
+
+static void
+close_relation(Relation relation, ResourceOwner owner)
+{
+	ResourceOwner current = CurrentResourceOwner;
+
+	CurrentResourceOwner = owner;
+	table_close(relation, NoLock);
+	CurrentResourceOwner = current;
+}
+
+/* Close what nobody uses any more. */
+static void
+shut(CdpTable *table)
+{
+	close_indexes(table);
+	if (recent == table)
+		recent = NULL;
+	close_relation(table->relation, table->owner);
+	forget_open(table);
+}
+
+/* Forget what is known of a table. */
 static void
 destroy(CdpTable *table)
 {
+	if (table->relation != NULL)
+		shut(table);
 	MemoryContextDelete(table->context);
+}
+
+void
+cdp_tables_hold(void)
+{
+	if (hold_level > 0)
+		return;
+	if (all == NULL)
+		begin();
+	hold_level = GetCurrentTransactionNestLevel();
+	holder = CurrentResourceOwner;
+}
+
+void
+cdp_tables_close(void)
+{
+	HASH_SEQ_STATUS status;
+	CdpKnownTable *known;
+
+	hash_seq_init(&status, all);
+	while ((known = hash_seq_search(&status)) != NULL)
+	{
+		if (known->table != NULL && known->table->relation != NULL && known->table->level == 0)
+			shut(known->table);
+	}
+}
+
+void
+cdp_tables_release(void)
+{
+	if (hold_level != GetCurrentTransactionNestLevel())
+		return; /* who does still goes on */
+	cdp_tables_close();
+	hold_level = 0;
+	holder = NULL;
 }
 
 /* The table that is known of an OID. */
@@ -151,9 +305,27 @@ known_table(Oid oid)
 	return known;
 }
 
+/* Begin to use a table that is open. */
+static CdpTable *
+use(CdpTable *table)
+{
+	table->level = GetCurrentTransactionNestLevel();
+	if (recent != NULL && recent != table)
+		close_indexes(recent);
+	recent = NULL;
+	return table;
+}
+
+/* Use a table that is held, if it is, and nothing about it has changed. */
+static CdpTable *
+use_held(CdpTable *table)
+{
+	return table == NULL || table->relation == NULL || table->level > 0 || !table->is_valid ? NULL : use(table);
+}
+
 /* Take a relation that is open as a table, of which all is found out that was not known. */
 static CdpTable *
-take(CdpKnownTable *known, Relation relation)
+take(CdpKnownTable *known, Relation relation, LOCKMODE mode)
 {
 	CdpTable *table = known->table;
 
@@ -168,25 +340,38 @@ take(CdpKnownTable *known, Relation relation)
 		table->is_shared = true;
 	}
 	table->relation = table->target->ri_RelationDesc = relation;
-	table->level = GetCurrentTransactionNestLevel();
-	return table;
+	table->owner = opener();
+	table->mode = mode;
+	return use(table);
+}
+
+/* What a table is locked by. */
+static LOCKMODE
+held_mode(LOCKMODE mode)
+{
+	return holder != NULL ? RowExclusiveLock : mode;
 }
 
 CdpTable *
 cdp_table_open(CdpTableName *name, LOCKMODE mode)
 {
+	mode = held_mode(mode);
 	for (;;)
 	{
 		CdpKnownTable *known = name->known;
+		CdpTable *table;
 		Relation relation;
 
 		if (known == NULL || known->table == NULL || !known->table->is_valid)
 			known = name->known = known_table(cdp_relation_oid(name->name));
-		relation = try_table_open(known->oid, mode); /* hears of changes */
+		table = use_held(known->table);
+		if (table != NULL)
+			return table;
+		relation = open_relation(known->oid, mode);
 		if (relation != NULL && (known->table == NULL || known->table->is_valid || cdp_relation_oid(name->name) == known->oid))
-			return take(known, relation);
+			return take(known, relation, mode);
 		if (relation != NULL)
-			table_close(relation, mode);
+			close_relation(relation, opener());
 		name->known = NULL;
 	}
 }
@@ -194,13 +379,19 @@ cdp_table_open(CdpTableName *name, LOCKMODE mode)
 CdpTable *
 cdp_table_open_partition(Oid oid, LOCKMODE mode)
 {
-	Relation relation = table_open(oid, mode);
+	CdpKnownTable *known = known_table(oid);
+	CdpTable *table = use_held(known->table);
+	Relation relation = table != NULL ? NULL : open_relation(oid, mode = held_mode(mode));
 
-	return take(known_table(oid), relation);
+	if (table == NULL && relation == NULL)
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("a partition of a table of cdp does not exist any more"),
+						errhint("Try again.")));
+	return table != NULL ? table : take(known, relation, mode);
 }
 
+/* Let the executor's part know the indexes that rows are entered in. */
 static void
-open_indexes(CdpTable *table)
+begin_indexing(CdpTable *table)
 {
 	ResultRelInfo *target = table->target;
 	MemoryContext old = MemoryContextSwitchTo(table->context);
@@ -211,41 +402,41 @@ open_indexes(CdpTable *table)
 		table->index_oids = palloc(sizeof(Oid) * (target->ri_NumIndices + 1));
 		for (int i = 0; i < target->ri_NumIndices; i++)
 			table->index_oids[i] = RelationGetRelid(target->ri_IndexRelationDescs[i]);
+		ExecCloseIndices(target);
 	}
-	else
-		for (int i = 0; i < target->ri_NumIndices; i++)
-			target->ri_IndexRelationDescs[i] = index_open(table->index_oids[i], RowExclusiveLock);
 	for (int i = 0; i < target->ri_NumIndices; i++)
+	{
+		target->ri_IndexRelationDescs[i] = cdp_table_open_index(table, table->index_oids[i]);
 		target->ri_IndexRelationInfo[i]->ii_Context = table->use;
-	table->has_open_indexes = true;
+	}
+	table->is_indexing = true;
 	MemoryContextSwitchTo(old);
 }
 
-/* As an executor does, let go of the locks of indexes, too: that of the table stands for them. */
+/* Let go of what indexes keep while rows are entered. */
 static void
-close_indexes(CdpTable *table)
+tidy_indexes(CdpTable *table)
 {
-	for (int i = 0; i < table->target->ri_NumIndices; i++)
+	for (int i = 0; table->is_indexing && i < table->target->ri_NumIndices; i++)
 	{
 #if PG_VERSION_NUM >= 170000
 		index_insert_cleanup(table->target->ri_IndexRelationDescs[i], table->target->ri_IndexRelationInfo[i]);
 #endif
 		table->target->ri_IndexRelationInfo[i]->ii_AmCache = NULL;
-		index_close(table->target->ri_IndexRelationDescs[i], RowExclusiveLock);
 	}
-	table->has_open_indexes = false;
 }
 
 void
 cdp_table_close(CdpTable *table)
 {
-	if (table->has_open_indexes)
-		close_indexes(table);
+	tidy_indexes(table);
 	ResetPerTupleExprContext(table->estate);
 	MemoryContextReset(table->use);
-	table_close(table->relation, NoLock);
-	table->relation = NULL;
 	table->level = 0;
+	if (table->owner == holder && table->is_shared)
+		recent = table;
+	else
+		shut(table);
 	if (!table->is_shared)
 		destroy(table);
 }
@@ -344,8 +535,8 @@ cdp_table_check(CdpTable *table, TupleTableSlot *row)
 void
 cdp_table_index(CdpTable *table, TupleTableSlot *row, bool is_update, bool is_summarizing)
 {
-	if (!table->has_open_indexes)
-		open_indexes(table);
+	if (!table->is_indexing)
+		begin_indexing(table);
 	if (table->target->ri_NumIndices == 0)
 		return;
 #if PG_VERSION_NUM >= 160000

@@ -14,6 +14,7 @@
 #include "nodes/parsenodes.h"
 #include "storage/lockdefs.h"
 #include "utils/rel.h"
+#include "utils/resowner.h"
 
 typedef struct CdpTable
 {
@@ -26,8 +27,13 @@ typedef struct CdpTable
 
 	/* while it is open */
 	Relation relation;
-	int level; /* of the transaction that opened it, 0: closed */
-	bool has_open_indexes;
+	ResourceOwner owner; /* what it was opened for */
+	LOCKMODE mode;		 /* of its lock, and those of its indexes */
+	int level;			 /* of the transaction that uses it, 0: nobody does */
+	Relation *indexes; /* that are open */
+	int n_indexes;
+	int max_indexes;
+	bool is_indexing; /* the executor's part knows the indexes, too */
 
 	Oid user; /* who was granted what, as was asked so far */
 	AclMode granted;
@@ -35,7 +41,7 @@ typedef struct CdpTable
 	TupleDesc columns; /* a copy */
 	EState *estate;
 	ResultRelInfo *target;
-	Oid *index_oids; /* NULL: not known yet */
+	Oid *index_oids; /* that rows are entered in; NULL: not known yet */
 	TupleTableSlot **slots;
 	int n_slots;
 
@@ -54,6 +60,19 @@ typedef struct CdpTableName
 extern CdpTable *cdp_table_open(CdpTableName *name, LOCKMODE mode);
 extern CdpTable *cdp_table_open_partition(Oid oid, LOCKMODE mode);
 extern void cdp_table_close(CdpTable *table);
+
+/*
+ * Whoever uses the same tables again and again, as a batch does, holds them: until they are released, in the same
+ * subtransaction, those that are closed stay open for whoever opens them next, and all are opened to be written.
+ */
+extern void cdp_tables_hold(void);
+extern void cdp_tables_release(void);
+
+/* Close those that nobody uses at the moment, before a statement that changes a table: it wants it for itself. */
+extern void cdp_tables_close(void);
+
+/* An index of an open table; it stays open as long as that, or until another table is opened. */
+extern Relation cdp_table_open_index(CdpTable *table, Oid oid);
 
 /*
  * Is it nothing but rows, which the user has the privilege to read (ACL_SELECT) or write (ACL_INSERT, ACL_UPDATE; of a

@@ -70,7 +70,7 @@ merge_by_index(CdpUpsert *upsert, CdpTable *table, CdpColumn *const *columns, Cd
 	CdpScanner scanner;
 	bool is_written = false;
 
-	cdp_scanner_begin(&scanner, &upsert->scan, table, RowExclusiveLock);
+	cdp_scanner_begin(&scanner, &upsert->scan, table);
 	for (int i = 0; i < columns[0]->n; i++)
 	{
 		Datum values[CDP_MAX_ARGUMENTS];

@@ -11,82 +11,97 @@
 
 #include "event/event.h"
 #include "catalog/pg_type.h"
-#include "utils/hsearch.h"
 #include "utils/uuid.h"
 
 CDP_UPSERT(remember, "seen", "seen_pkey", 1, "key, received_at", "$1, $2", "uuid[],timestamptz[]");
 
-typedef struct Seen
+/* The first message of each id that is left to be decided. */
+typedef struct Round
 {
-	pg_uuid_t key;
-	TimestampTz received_at; /* of the first message of that id in this round */
-	bool is_new;
-} Seen;
+	CdpMessage **first; /* by key */
+	bool *is_new;
+	int n;
+} Round;
 
+/* By key, and by arrival. */
 static int
-compare_keys(const void *a, const void *b)
+compare_messages(const void *a, const void *b)
 {
-	const CdpMessage *const *p = a;
-	const CdpMessage *const *q = b;
+	const CdpMessage *p = *(const CdpMessage *const *) a;
+	const CdpMessage *q = *(const CdpMessage *const *) b;
+	int c = memcmp(p->key.data, q->key.data, UUID_LEN);
 
-	return memcmp((*p)->key.data, (*q)->key.data, UUID_LEN);
+	return c != 0 ? c : p < q ? -1 : p > q;
 }
 
-/* Sort out the first message of each id, in order, to 'first', and the others to 'others'; returns the set of ids. */
-static HTAB *
-sort_out(CdpMessage *messages, int n, CdpMessage *first, int *n_first, CdpMessage *others, int *n_others)
+static bool
+is_same_key(const CdpMessage *a, const CdpMessage *b)
 {
-	HASHCTL control = {.keysize = sizeof(pg_uuid_t), .entrysize = sizeof(Seen), .hcxt = CurrentMemoryContext};
-	HTAB *set = hash_create("cdp event keys", Max(16, n), &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	return memcmp(a->key.data, b->key.data, UUID_LEN) == 0;
+}
 
-	*n_first = *n_others = 0;
-	for (int i = 0; i < n; i++)
-	{
-		bool found;
-		Seen *seen = hash_search(set, &messages[i].key, HASH_ENTER, &found);
-
-		if (found)
-			others[(*n_others)++] = messages[i];
-		else
-		{
-			seen->received_at = messages[i].payload->received_at;
-			seen->is_new = true;
-			first[(*n_first)++] = messages[i];
-		}
-	}
-	return set;
+/* Does a message come longer after another than repeats are looked for? */
+static bool
+is_beyond_window(TimestampTz at, TimestampTz before)
+{
+	return at - before > (int64) cdp_dedup_window * USECS_PER_SEC;
 }
 
 /* A key that is there: it comes again, and is taken again only where that was longer ago than the window. */
 static bool
 see_again(void *arg, int i, Datum *values, bool *nulls)
 {
-	Seen **seen = arg;
+	Round *round = arg;
+	TimestampTz received_at = round->first[i]->payload->received_at;
 
-	seen[i]->is_new =
-		seen[i]->received_at - DatumGetTimestampTz(values[1]) > (int64) cdp_dedup_window * USECS_PER_SEC;
-	values[1] = TimestampTzGetDatum(seen[i]->received_at);
-	return seen[i]->is_new;
+	round->is_new[i] = is_beyond_window(received_at, DatumGetTimestampTz(values[1]));
+	values[1] = TimestampTzGetDatum(received_at);
+	return round->is_new[i];
 }
 
-/* Store the keys, sorted, and mark those that were not there, or longer ago than the window. */
+/* Store the keys and find out which were not there, or longer ago than the window. */
 static void
-remember_keys(CdpMessage *messages, int n_messages, HTAB *set)
+remember_keys(Round *round)
 {
-	CdpMessage **sorted = palloc(sizeof(CdpMessage *) * n_messages);
-	Seen **seen = palloc(sizeof(Seen *) * n_messages);
-	CdpColumn *columns[2] = {cdp_column(UUIDOID, n_messages), cdp_column(TIMESTAMPTZOID, n_messages)};
+	CdpColumn *columns[2] = {cdp_column(UUIDOID, round->n), cdp_column(TIMESTAMPTZOID, round->n)};
 
-	for (int i = 0; i < n_messages; i++)
-		sorted[i] = &messages[i];
-	qsort(sorted, n_messages, sizeof(CdpMessage *), compare_keys);
-	for (int i = 0; i < n_messages; i++)
+	for (int i = 0; i < round->n; i++)
 	{
-		seen[i] = hash_search(set, &sorted[i]->key, HASH_FIND, NULL);
-		cdp_column_add(columns[0], UUIDPGetDatum(&sorted[i]->key));
-		cdp_column_add(columns[1], TimestampTzGetDatum(seen[i]->received_at));
+		cdp_column_add(columns[0], UUIDPGetDatum(&round->first[i]->key));
+		cdp_column_add(columns[1], TimestampTzGetDatum(round->first[i]->payload->received_at));
 	}
-	cdp_upsert(&remember, columns, see_again, seen);
+	memset(round->is_new, true, sizeof(bool) * (Size) round->n);
+	cdp_upsert(&remember, columns, see_again, round);
+}
+
+/*
+ * Decide the first message of each id among those left, sorted.  Its repeats are dropped where it was new and they
+ * came within the window; the rest, nearly always none, are left for another round, as if in another batch.
+ * Returns how many those are.
+ */
+static int
+decide(CdpMessage **left, int n, const CdpMessage *messages, bool *is_kept)
+{
+	Round round = {palloc(sizeof(CdpMessage *) * (Size) n), palloc(sizeof(bool) * (Size) n)};
+	int n_left = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		if (i == 0 || !is_same_key(left[i], left[i - 1]))
+			round.first[round.n++] = left[i];
+	}
+	remember_keys(&round);
+	for (int i = 0, k = 0; i < n; i++)
+	{
+		CdpMessage *m = left[i];
+
+		k += !is_same_key(m, round.first[k]);
+		if (m == round.first[k])
+			is_kept[m - messages] = round.is_new[k];
+		else if (!round.is_new[k] || is_beyond_window(m->payload->received_at, round.first[k]->payload->received_at))
+			left[n_left++] = m;
+	}
+	return n_left;
 }
 
 void
@@ -94,46 +109,26 @@ cdp_event_deduplicate(CdpBatch *batch)
 {
 	MemoryContext old = MemoryContextSwitchTo(batch->context);
 	int n = batch->n_messages;
-	CdpMessage *left = batch->messages;
-	CdpMessage *kept = palloc(sizeof(CdpMessage) * Max(1, n));
+	CdpMessage **left = palloc(sizeof(CdpMessage *) * ((Size) n + 1));
+	bool *is_kept = palloc0(sizeof(bool) * ((Size) n + 1));
 	int n_kept = 0;
 
 	for (int i = 0; i < n; i++)
-		cdp_hash128(left[i].payload->source, strlen(left[i].payload->source), left[i].message_id,
-					left[i].message_id_length, &left[i].key);
-
-	/*
-	 * A round decides the first message of each id.  Its repeats are dropped where it was new and they came within
-	 * the window; the rest, nearly always none, are decided in another round, as if in another batch.
-	 */
-	while (n > 0)
 	{
-		CdpMessage *first = palloc(sizeof(CdpMessage) * n);
-		CdpMessage *others = palloc(sizeof(CdpMessage) * n);
-		int n_first, n_others;
-		HTAB *set = sort_out(left, n, first, &n_first, others, &n_others);
+		CdpMessage *m = &batch->messages[i];
 
-		remember_keys(first, n_first, set);
-		for (int i = 0; i < n_first; i++)
-		{
-			Seen *seen = hash_search(set, &first[i].key, HASH_FIND, NULL);
-
-			if (seen->is_new)
-				kept[n_kept++] = first[i];
-		}
-		n = 0;
-		for (int i = 0; i < n_others; i++)
-		{
-			Seen *seen = hash_search(set, &others[i].key, HASH_FIND, NULL);
-
-			if (!seen->is_new ||
-				others[i].payload->received_at - seen->received_at > (int64) cdp_dedup_window * USECS_PER_SEC)
-				others[n++] = others[i];
-		}
-		left = others;
+		cdp_hash128(m->payload->source, strlen(m->payload->source), m->message_id, m->message_id_length, &m->key);
+		left[i] = m;
 	}
-	batch->duplicates += batch->n_messages - n_kept;
-	batch->messages = kept;
+	qsort(left, n, sizeof(CdpMessage *), compare_messages);
+	for (int n_left = n; n_left > 0;)
+		n_left = decide(left, n_left, batch->messages, is_kept);
+	for (int i = 0; i < n; i++)
+	{
+		if (is_kept[i])
+			batch->messages[n_kept++] = batch->messages[i];
+	}
+	batch->duplicates += n - n_kept;
 	batch->n_messages = n_kept;
 	MemoryContextSwitchTo(old);
 }

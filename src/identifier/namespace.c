@@ -156,7 +156,7 @@ void
 cdp_namespaces_hold(bool is_alone)
 {
 	cdp_require_init();
-	LockRelationOid(cdp_cached_relation("namespace"), is_alone ? ExclusiveLock : RowShareLock);
+	LockRelationOid(cdp_find_relation("namespace"), is_alone ? ExclusiveLock : RowShareLock);
 	AcceptInvalidationMessages();
 }
 

@@ -15,7 +15,6 @@
 #include "identity/union_find.h"
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
-#include "utils/hsearch.h"
 
 CDP_UPSERT(write_links, "link", "link_pkey", 2,
 		   "identifier_a, identifier_b, first_seen_at, last_seen_at, event_count, status", "$1, $2, $3, $4, $5, $6",
@@ -23,46 +22,15 @@ CDP_UPSERT(write_links, "link", "link_pkey", 2,
 CDP_QUERY(rederive, "SELECT cdp.rederive_links($1)", "int8[]");
 CDP_QUERY(write_frozen, "SELECT ord, profile_id FROM cdp.join_frozen($1, $2, $3, $4, $5)", "int8[],bool[],int8[],int8[],int8[]");
 
-typedef struct PairKey
+static int
+compare_pairs(const void *a, const void *b)
 {
-	int a;
-	int b;
-} PairKey;
+	const CdpBatchLink *x = a;
+	const CdpBatchLink *y = b;
 
-typedef struct Pair
-{
-	PairKey key;
-	int link;
-} Pair;
-
-/* Note one sighting of a pair. */
-static void
-see_link(CdpBatch *batch, HTAB *pairs, int *capacity, int a, int b, bool is_related, TimestampTz at)
-{
-	PairKey key = {a, b};
-	bool found;
-	Pair *pair = hash_search(pairs, &key, HASH_ENTER, &found);
-	CdpBatchLink *link;
-
-	if (!found)
-	{
-		if (batch->n_links == *capacity)
-		{
-			*capacity *= 2;
-			batch->links = repalloc_huge(batch->links, sizeof(CdpBatchLink) * (Size) *capacity);
-		}
-		pair->link = batch->n_links++;
-		link = &batch->links[pair->link];
-		memset(link, 0, sizeof(CdpBatchLink));
-		link->a = a;
-		link->b = b;
-		link->is_related = is_related;
-		link->first_seen_at = link->last_seen_at = at;
-	}
-	link = &batch->links[pair->link];
-	link->first_seen_at = Min(link->first_seen_at, at);
-	link->last_seen_at = Max(link->last_seen_at, at);
-	link->event_count++;
+	if (x->a != y->a)
+		return x->a < y->a ? -1 : 1;
+	return x->b < y->b ? -1 : x->b > y->b;
 }
 
 /*
@@ -70,13 +38,9 @@ see_link(CdpBatch *batch, HTAB *pairs, int *capacity, int a, int b, bool is_rela
  * strongest account.  So a message links each of its identifiers but the strongest to one stronger, once.
  */
 static void
-collect_links(CdpBatch *batch)
+see_links(CdpBatch *batch)
 {
-	HASHCTL control = {.keysize = sizeof(PairKey), .entrysize = sizeof(Pair), .hcxt = batch->context};
-	HTAB *pairs = hash_create("cdp identity pairs", 1024, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	int capacity = 256;
-
-	batch->links = palloc(sizeof(CdpBatchLink) * capacity);
+	batch->links = palloc_extended(sizeof(CdpBatchLink) * ((Size) batch->n_mentions + 1), MCXT_ALLOC_HUGE);
 	for (int i = 0; i < batch->n_messages; i++)
 	{
 		const CdpMessage *m = &batch->messages[i];
@@ -88,13 +52,43 @@ collect_links(CdpBatch *batch)
 			const char *entity = batch->namespaces->items[mentions[j].namespace_index].entity;
 			bool is_related = strcmp(entity, batch->namespaces->items[mentions[strongest].namespace_index].entity) != 0;
 
-			see_link(batch, pairs, &capacity, mentions[is_related ? 0 : strongest].identifier, mentions[j].identifier,
-					 is_related, m->occurred_at);
+			batch->links[batch->n_links++] = (CdpBatchLink){.a = mentions[is_related ? 0 : strongest].identifier,
+															.b = mentions[j].identifier,
+															.first_seen_at = m->occurred_at,
+															.last_seen_at = m->occurred_at,
+															.event_count = 1,
+															.is_related = is_related};
 			if (is_related)
 				strongest = j;
 		}
 	}
-	hash_destroy(pairs);
+}
+
+/* Collect the distinct pairs that messages link. */
+static void
+collect_links(CdpBatch *batch)
+{
+	CdpBatchLink *last = NULL;
+	int n;
+
+	see_links(batch);
+	n = batch->n_links;
+	qsort(batch->links, n, sizeof(CdpBatchLink), compare_pairs);
+	batch->n_links = 0;
+	for (int i = 0; i < n; i++)
+	{
+		CdpBatchLink *link = &batch->links[i];
+
+		if (last == NULL || compare_pairs(last, link) != 0)
+		{
+			last = &batch->links[batch->n_links++];
+			*last = *link;
+			continue;
+		}
+		last->first_seen_at = Min(last->first_seen_at, link->first_seen_at);
+		last->last_seen_at = Max(last->last_seen_at, link->last_seen_at);
+		last->event_count++;
+	}
 }
 
 /* The batch's links, by the ids of their ends. */
@@ -158,6 +152,26 @@ store_links(CdpBatch *batch)
 	cdp_upsert(&write_links, columns, merge_link, &links);
 }
 
+static int
+compare_components(const void *a, const void *b, void *arg)
+{
+	const CdpPosition *places = arg;
+
+	return cdp_compare_int64(&places[*(const int *) a].component_id, &places[*(const int *) b].component_id);
+}
+
+/* The identifiers of the batch by the components they are in. */
+static int *
+sort_by_component(const CdpPosition *places, int n)
+{
+	int *sorted = palloc(sizeof(int) * (Size) n);
+
+	for (int i = 0; i < n; i++)
+		sorted[i] = i;
+	qsort_arg(sorted, n, sizeof(int), compare_components, unconstify(CdpPosition *, places));
+	return sorted;
+}
+
 /*
  * The components that must be resolved again; returns how many ids were put into 'components'.  What meets a frozen
  * component is not: with a cause, when rules or rulings changed, it is looked whether it is too large still.
@@ -169,20 +183,15 @@ choose_components(CdpBatch *batch, const CdpPosition *places, int64 *components)
 	int n = batch->n_identifiers;
 	CdpUnionFind sets;
 	bool *is_open = palloc0(sizeof(bool) * n); /* of a root */
-	HASHCTL control = {.keysize = sizeof(int64), .entrysize = sizeof(int64) * 2, .hcxt = CurrentMemoryContext};
-	HTAB *first = hash_create("cdp identity components", n, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	int *sorted = sort_by_component(places, n);
 	int n_components = 0;
 
 	cdp_union_find_fill(&sets, n);
 	/* identifiers of one component, and those the batch links, are decided together */
-	for (int i = 0; i < n; i++)
+	for (int i = 1; i < n; i++)
 	{
-		bool found;
-		int64 *entry = hash_search(first, &places[i].component_id, HASH_ENTER, &found);
-
-		if (!found)
-			entry[1] = i;
-		cdp_union_find_join(&sets, i, (uint32) entry[1]);
+		if (places[sorted[i]].component_id == places[sorted[i - 1]].component_id)
+			cdp_union_find_join(&sets, sorted[i], sorted[i - 1]);
 	}
 	for (int i = 0; i < batch->n_links; i++)
 	{
@@ -220,7 +229,6 @@ choose_components(CdpBatch *batch, const CdpPosition *places, int64 *components)
 		else if (is_open[root])
 			batch->identifiers[i].frozen_component_id = frozen[root];
 	}
-	hash_destroy(first);
 	return cdp_sort_distinct(components, n_components);
 }
 

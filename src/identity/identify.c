@@ -21,6 +21,8 @@ CDP_APPEND(append_identifiers, "identity",
 CDP_APPEND(append_profiles, "profile", "profile_id, entity, component_id, identifier_id", "$1, $2, $3, $4",
 		   "int8[],text[],int8[],int8[]");
 
+#define FEW 16 /* mentions, for which a hash table does not pay */
+
 typedef struct Key
 {
 	uint64 hash; /* of namespace and value; equal hashes are compared in full */
@@ -32,7 +34,7 @@ typedef struct Identify
 {
 	CdpBatch *batch;
 	const CdpNamespaces *namespaces;
-	HTAB *table;
+	HTAB *table; /* NULL: all are of one hash, as far as it matters */
 	int *next; /* per identifier: the next one of its hash */
 	int capacity;
 } Identify;
@@ -47,9 +49,10 @@ hash_mention(int namespace_index, const char *value, int length)
 static int
 find_identifier(Identify *in, uint64 hash, int namespace_index, const char *value, int length)
 {
-	Key *key = hash_search(in->table, &hash, HASH_FIND, NULL);
+	Key *key = in->table == NULL ? NULL : hash_search(in->table, &hash, HASH_FIND, NULL);
+	int first = in->table == NULL ? in->batch->n_identifiers - 1 : key == NULL ? -1 : key->identifier;
 
-	for (int i = key == NULL ? -1 : key->identifier; i >= 0; i = in->next[i])
+	for (int i = first; i >= 0; i = in->next[i])
 	{
 		CdpBatchIdentifier *id = &in->batch->identifiers[i];
 
@@ -60,6 +63,17 @@ find_identifier(Identify *in, uint64 hash, int namespace_index, const char *valu
 	return -1;
 }
 
+/* Enter an identifier by its hash. */
+static void
+enter(Identify *in, uint64 hash, int i)
+{
+	bool found;
+	Key *key = hash_search(in->table, &hash, HASH_ENTER, &found);
+
+	in->next[i] = found ? key->identifier : -1;
+	key->identifier = i;
+}
+
 /* Find or add the identifier of a mention. */
 static int
 add_identifier(Identify *in, const CdpMention *mention)
@@ -68,8 +82,6 @@ add_identifier(Identify *in, const CdpMention *mention)
 	uint64 hash = hash_mention(mention->namespace_index, mention->value, mention->value_length);
 	int i = find_identifier(in, hash, mention->namespace_index, mention->value, mention->value_length);
 	CdpBatchIdentifier *id;
-	Key *key;
-	bool found;
 
 	if (i >= 0)
 		return i;
@@ -85,9 +97,9 @@ add_identifier(Identify *in, const CdpMention *mention)
 	id->value = mention->value;
 	id->value_length = mention->value_length;
 	id->fragment = -1;
-	key = hash_search(in->table, &hash, HASH_ENTER, &found);
-	in->next[i] = found ? key->identifier : -1;
-	key->identifier = i;
+	in->next[i] = i - 1;
+	if (in->table != NULL)
+		enter(in, hash, i);
 	return i;
 }
 
@@ -99,7 +111,8 @@ collect(Identify *in)
 	HASHCTL control = {.keysize = sizeof(uint64), .entrysize = sizeof(Key), .hcxt = batch->context};
 
 	in->capacity = Max(64, batch->n_mentions / 4);
-	in->table = hash_create("cdp identity batch", in->capacity, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	if (batch->n_mentions > FEW)
+		in->table = hash_create("cdp identity batch", in->capacity, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	batch->identifiers = palloc(sizeof(CdpBatchIdentifier) * (Size) in->capacity);
 	in->next = palloc(sizeof(int) * (Size) in->capacity);
 	for (int i = 0; i < batch->n_messages; i++)

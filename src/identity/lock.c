@@ -18,7 +18,6 @@
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "utils/array.h"
-#include "utils/hsearch.h"
 #include "utils/resowner.h"
 
 PG_FUNCTION_INFO_V1(cdp_lock_components);
@@ -130,113 +129,145 @@ store_sightings(CdpBatch *batch, CdpPosition *places)
 		report_gone();
 }
 
-/* A profile of a component that is to be locked, and where its row is. */
-typedef struct Member
+/* Profiles that are to be locked: all of some components. */
+typedef struct Members
 {
-	int64 profile_id;
-	ItemPointerData place;
-} Member;
-
-/* Profiles that are locked, of some components. */
-typedef struct Locked
-{
-	int64 *components; /* sorted */
-	int n_components;
-	Member *members;
-	int n_members;
+	CdpBatchProfile *items;
+	int n;
 	int capacity;
-	HTAB *places; /* by profile */
-} Locked;
+} Members;
 
 static void
 take_member(void *arg, int i, Datum *values, bool *nulls)
 {
-	Locked *locked = arg;
+	Members *members = arg;
 
-	if (locked->n_members == locked->capacity)
+	if (members->n == members->capacity)
 	{
-		locked->capacity *= 2;
-		locked->members = repalloc_huge(locked->members, sizeof(Member) * (Size) locked->capacity);
+		members->capacity *= 2;
+		members->items = repalloc_huge(members->items, sizeof(CdpBatchProfile) * (Size) members->capacity);
 	}
-	locked->members[locked->n_members++] = (Member){DatumGetInt64(values[1]), *(ItemPointer) DatumGetPointer(values[2])};
+	members->items[members->n++] = (CdpBatchProfile){.profile_id = DatumGetInt64(values[1]), .component_id = DatumGetInt64(values[0]),
+													 .place = *(ItemPointer) DatumGetPointer(values[2])};
 }
 
 static int
 compare_members(const void *a, const void *b)
 {
-	int64 p = ((const Member *) a)->profile_id;
-	int64 q = ((const Member *) b)->profile_id;
-
-	return p < q ? -1 : p > q;
+	return cdp_compare_int64(&((const CdpBatchProfile *) a)->profile_id, &((const CdpBatchProfile *) b)->profile_id);
 }
 
-/* A profile that is locked, unless its component is another by now. */
+/* Find the profiles of components. */
+static void
+find_members(Members *members, const int64 *components, int n)
+{
+	CdpColumn *keys = cdp_int64_column(components, n);
+
+	cdp_scan(&members_of_components, &keys, take_member, members);
+	qsort(members->items, members->n, sizeof(CdpBatchProfile), compare_members);
+}
+
+/*
+ * Find the profiles of the components that some profiles are in.  Most components are known by the one profile that
+ * there is of them, or the one that the others redirect to; so they are looked for by that, and what is not found
+ * there by its own component.
+ */
+static void
+find_all_members(Members *members, const int64 *profiles, int n)
+{
+	int64 *others = palloc(sizeof(int64) * (Size) n);
+	int n_others = 0;
+
+	find_members(members, profiles, n);
+	for (int i = 0; i < n; i++)
+	{
+		CdpBatchProfile key = {.profile_id = profiles[i]};
+
+		if (members->n == 0 || bsearch(&key, members->items, members->n, sizeof(CdpBatchProfile), compare_members) == NULL)
+			others[n_others++] = profiles[i];
+	}
+	if (n_others > 0)
+	{
+		int64 *components;
+		int n_components = cdp_scan_int64(&components_of_profiles, others, n_others, &components);
+		int n_unknown = 0;
+
+		for (int i = 0; i < n_components; i++)
+		{
+			if (bsearch(&components[i], profiles, n, sizeof(int64), cdp_compare_int64) == NULL)
+				components[n_unknown++] = components[i];
+		}
+		find_members(members, components, n_unknown);
+	}
+}
+
+typedef struct Locking
+{
+	CdpBatch *batch;
+	const CdpBatchProfile *members;
+} Locking;
+
+/* A profile that is locked; left out if its component is another by now. */
 static void
 take_locked(void *arg, int i, Datum *values, bool *nulls)
 {
-	Locked *locked = arg;
-	int64 profile_id = DatumGetInt64(values[0]);
-	int64 component_id = DatumGetInt64(values[1]);
-	CdpPosition *place;
+	Locking *locking = arg;
+	CdpBatchProfile profile = locking->members[i];
 
-	if (bsearch(&component_id, locked->components, locked->n_components, sizeof(int64), cdp_compare_int64) == NULL)
+	if (DatumGetInt64(values[1]) != profile.component_id)
 		return;
-	place = hash_search(locked->places, &profile_id, HASH_ENTER, NULL);
-	place->component_id = component_id;
-	place->is_disputed = DatumGetBool(values[2]);
-	place->is_frozen = DatumGetBool(values[3]);
+	profile.is_disputed = DatumGetBool(values[2]);
+	profile.is_frozen = DatumGetBool(values[3]);
+	locking->batch->locked[locking->batch->n_locked++] = profile;
 }
 
-/* Lock the components of the places' profiles; returns what is locked, by profile. */
-static HTAB *
-lock_profiles(const CdpPosition *places, int n)
+/* Lock the components of the places' profiles. */
+static void
+lock_profiles(CdpBatch *batch, const CdpPosition *places)
 {
-	HASHCTL control = {.keysize = sizeof(int64), .entrysize = sizeof(CdpPosition), .hcxt = CurrentMemoryContext};
+	int n = batch->n_identifiers;
 	int64 *ids = palloc(sizeof(int64) * (Size) n);
-	Locked locked = {.capacity = 2 * n};
+	Members members = {.capacity = 2 * n};
+	Locking locking = {batch};
 	CdpColumn *keys;
 	CdpColumn *known_places;
 
 	for (int i = 0; i < n; i++)
 		ids[i] = places[i].profile_id;
-	locked.n_components = cdp_scan_int64(&components_of_profiles, ids, cdp_sort_distinct(ids, n), &locked.components);
-	locked.members = palloc_extended(sizeof(Member) * (Size) locked.capacity, MCXT_ALLOC_HUGE);
-	keys = cdp_int64_column(locked.components, locked.n_components);
-	cdp_scan(&members_of_components, &keys, take_member, &locked);
-	qsort(locked.members, locked.n_members, sizeof(Member), compare_members);
-	keys = cdp_column(INT8OID, locked.n_members);
-	known_places = cdp_column(TIDOID, locked.n_members);
-	for (int i = 0; i < locked.n_members; i++)
+	members.items = palloc_extended(sizeof(CdpBatchProfile) * (Size) members.capacity, MCXT_ALLOC_HUGE);
+	find_all_members(&members, ids, cdp_sort_distinct(ids, n));
+	keys = cdp_column(INT8OID, members.n);
+	known_places = cdp_column(TIDOID, members.n);
+	for (int i = 0; i < members.n; i++)
 	{
-		cdp_column_add(keys, Int64GetDatum(locked.members[i].profile_id));
-		cdp_column_add(known_places, PointerGetDatum(&locked.members[i].place));
+		cdp_column_add(keys, Int64GetDatum(members.items[i].profile_id));
+		cdp_column_add(known_places, PointerGetDatum(&members.items[i].place));
 	}
-	locked.places = hash_create("cdp identity locked", n, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	cdp_scan_locked(&profiles, &keys, known_places, take_locked, &locked);
-	return locked.places;
+	locking.members = members.items;
+	batch->locked = palloc_extended(sizeof(CdpBatchProfile) * ((Size) members.n + 1), MCXT_ALLOC_HUGE);
+	batch->n_locked = 0;
+	cdp_scan_locked(&profiles, &keys, known_places, take_locked, &locking);
 }
 
 /* Lock the components of places and look again; false: by now an identifier is in another. */
 static bool
 lock_places(CdpBatch *batch, CdpPosition *places)
 {
-	HTAB *locked = lock_profiles(places, batch->n_identifiers);
-
+	lock_profiles(batch, places);
 	if (batch->cause == NULL)
 		store_sightings(batch, places);
 	else
 		read_places(batch, places);
 	for (int i = 0; i < batch->n_identifiers; i++)
 	{
-		const CdpPosition *place = hash_search(locked, &places[i].profile_id, HASH_FIND, NULL);
+		const CdpBatchProfile *profile = cdp_batch_locked(batch, places[i].profile_id);
 
-		if (place == NULL)
+		if (profile == NULL)
 			return false;
-		places[i].component_id = place->component_id;
-		places[i].is_disputed = place->is_disputed;
-		places[i].is_frozen = place->is_frozen;
+		places[i].component_id = profile->component_id;
+		places[i].is_disputed = profile->is_disputed;
+		places[i].is_frozen = profile->is_frozen;
 	}
-	hash_destroy(locked);
 	return true;
 }
 

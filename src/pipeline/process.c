@@ -187,7 +187,9 @@ try_walk(int max, const Delivery *delivery, bool is_first_try, bool is_last_try,
 		cdp_namespaces_hold(false);
 		batch = begin_batch(max);
 		batch->is_first_try = is_first_try;
+		cdp_tables_hold();
 		walk(batch, deliver(batch, delivery));
+		cdp_tables_release();
 		ReleaseCurrentSubTransaction();
 	}
 	PG_CATCH();

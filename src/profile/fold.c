@@ -198,7 +198,7 @@ add(Fold *fold)
 
 	for (int i = 0; i < fold->n_additions; i++)
 		cdp_column_add(ids, Int64GetDatum(fold->additions[i].profile_id));
-	if (cdp_update(&write_profiles, &ids, NULL, merge_profile, fold, is_gone) > 0)
+	if (cdp_update(&write_profiles, &ids, cdp_batch_places(fold->batch, ids), merge_profile, fold, is_gone) > 0)
 		ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED), errmsg("an identifier belongs to a profile that does not exist"),
 						errhint("SELECT * FROM cdp.verify() tells what is not as the log says.")));
 }

@@ -1,0 +1,19 @@
+/*
+ * name.h
+ *		What is called how in schema cdp.
+ */
+#ifndef CDP_NAME_H
+#define CDP_NAME_H
+
+#include "postgres.h"
+
+/* OID of a type, e.g. "traits"; an error if it does not exist. */
+extern Oid cdp_type_oid(const char *name);
+
+/* OID of a table, index or sequence; an error if it does not exist. */
+extern Oid cdp_relation_oid(const char *name);
+
+/* The same, InvalidOid if it does not exist. */
+extern Oid cdp_find_relation(const char *name);
+
+#endif
