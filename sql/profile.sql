@@ -92,6 +92,8 @@ BEGIN
 	);
 	COMMENT ON TABLE cdp.lookup IS 'Tables from which profiles get traits by the value of one of theirs; changed by cdp.create_lookup() and cdp.drop_lookup()';
 	COMMENT ON COLUMN cdp.lookup.columns IS 'Trait -> column';
+	CREATE OR REPLACE TRIGGER lookup_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON cdp.lookup
+		FOR EACH STATEMENT EXECUTE FUNCTION cdp.rules_changed('lookup');
 
 	CREATE TABLE IF NOT EXISTS cdp.lookup_row (
 		lookup_id integer NOT NULL,

@@ -19,7 +19,9 @@ typedef struct Named
 	Oid oid;
 } Named;
 
-/* By the hash of the name, whichever was the last. */
+#define MAX_PROBES 4
+
+/* By the hash of the name, or near there. */
 static Named relations[128];
 static Named types[16];
 
@@ -51,12 +53,17 @@ static Oid
 oid_of(Named *names, int n, const char *name, Oid (*find)(const char *name, Oid schema))
 {
 	static bool is_registered = false;
-	Named *known = &names[hash_bytes((const unsigned char *) name, strlen(name)) % n];
+	uint32 at = hash_bytes((const unsigned char *) name, strlen(name)) % n;
+	Named *known = &names[at];
 	uint64 asked;
 	Oid oid;
 
-	if (known->oid != InvalidOid && strcmp(known->name, name) == 0)
-		return known->oid;
+	for (int i = 0; known->oid != InvalidOid && i < MAX_PROBES; i++)
+	{
+		if (strcmp(known->name, name) == 0)
+			return known->oid;
+		known = &names[(at + i + 1) % n];
+	}
 	if (!is_registered)
 	{
 		CacheRegisterSyscacheCallback(RELOID, forget, (Datum) 0);
@@ -103,4 +110,13 @@ cdp_type_oid(const char *name)
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("type cdp.%s does not exist", name),
 						errhint("Run CREATE EXTENSION cdp.")));
 	return oid;
+}
+
+void
+cdp_require_init(void)
+{
+	if (OidIsValid(cdp_find_relation("setup")))
+		return;
+	ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE), errmsg("cdp is not set up in this database"),
+					errhint("Run SELECT cdp.init() once.")));
 }

@@ -16,4 +16,7 @@ extern Oid cdp_relation_oid(const char *name);
 /* The same, InvalidOid if it does not exist. */
 extern Oid cdp_find_relation(const char *name);
 
+/* An error with SQLSTATE 55000 and a hint unless cdp.init() has run in this database. */
+extern void cdp_require_init(void);
+
 #endif

@@ -155,6 +155,16 @@ cdp_run_latest(CdpQuery *query, Datum *arguments, const char *nulls)
 	return n;
 }
 
+bool *
+cdp_find_any(CdpQuery *query)
+{
+	bool *found = palloc(sizeof(bool));
+
+	*found = cdp_run_latest(query, NULL, NULL) > 0;
+	cdp_done();
+	return found;
+}
+
 Portal
 cdp_open(CdpQuery *query, Datum *arguments)
 {
@@ -399,17 +409,6 @@ Datum
 cdp_int64_array(const int64 *values, int n)
 {
 	return cdp_column_array(cdp_int64_column(values, n));
-}
-
-void
-cdp_require_init(void)
-{
-	Oid schema = get_namespace_oid("cdp", true);
-
-	if (OidIsValid(schema) && OidIsValid(get_relname_relid("setup", schema)))
-		return;
-	ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE), errmsg("cdp is not set up in this database"),
-					errhint("Run SELECT cdp.init() once.")));
 }
 
 int64 *

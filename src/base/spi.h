@@ -46,6 +46,8 @@ extern uint64 cdp_run_read(CdpQuery *query, Datum *arguments, const char *nulls)
  * has parallel workers, of what that query sees.
  */
 extern uint64 cdp_run_latest(CdpQuery *query, Datum *arguments, const char *nulls);
+/* Does a query without arguments find anything that is committed by now?  palloc'd, as cached.h wants it. */
+extern bool *cdp_find_any(CdpQuery *query);
 /* A statement as a cursor: fetch up to n rows at a time (returns how many; then cdp_done()), close. */
 extern Portal cdp_open(CdpQuery *query, Datum *arguments);
 extern uint64 cdp_fetch(Portal portal, int n);
@@ -87,8 +89,5 @@ extern int cdp_sort_distinct(int64 *values, int n);
 extern CdpColumn *cdp_int64_column(const int64 *values, int n);
 extern Datum cdp_int64_array(const int64 *values, int n);
 extern int64 *cdp_int64_elements(ArrayType *array, int *n); /* those that are not null, sorted, each once */
-
-/* An error with SQLSTATE 55000 and a hint unless cdp.init() has run in this database. */
-extern void cdp_require_init(void);
 
 #endif

@@ -39,6 +39,9 @@ static HTAB *all = NULL;
 static int hold_level = 0; /* of its transaction; 0: nobody */
 static ResourceOwner holder = NULL;
 
+/* The session's tables that are open. */
+static dlist_head opened = DLIST_STATIC_INIT(opened);
+
 /* The table used last, of which indexes may be open still; NULL: there is none. */
 static CdpTable *recent = NULL;
 
@@ -78,36 +81,34 @@ forget_open(CdpTable *table)
 	table->relation = NULL;
 	table->n_indexes = 0;
 	table->is_indexing = false;
+	if (recent == table)
+		recent = NULL;
+	if (table->is_shared)
+		dlist_delete(&table->node);
 }
 
 /* After an error nobody closes what was open; what is held by a transaction that goes on is still open. */
 static void
 abandon(int level)
 {
-	bool is_released = hold_level == 0 || hold_level >= level;
-	HASH_SEQ_STATUS status;
-	CdpKnownTable *known;
+	dlist_mutable_iter i;
 
-	hash_seq_init(&status, all);
-	while ((known = hash_seq_search(&status)) != NULL)
+	dlist_foreach_modify(i, &opened)
 	{
-		CdpTable *table = known->table;
+		CdpTable *table = dlist_container(CdpTable, node, i.cur);
 
-		if (table == NULL || table->relation == NULL)
-			continue;
 		if (table->level >= level)
 		{
 			table->is_valid = false;
 			table->level = 0;
 		}
-		if (is_released)
+		if (table->owner_level >= level)
 			forget_open(table);
 	}
-	if (is_released)
+	if (hold_level >= level)
 	{
 		hold_level = 0;
 		holder = NULL;
-		recent = NULL;
 	}
 }
 
@@ -240,8 +241,6 @@ static void
 shut(CdpTable *table)
 {
 	close_indexes(table);
-	if (recent == table)
-		recent = NULL;
 	close_relation(table->relation, table->owner);
 	forget_open(table);
 }
@@ -269,14 +268,14 @@ cdp_tables_hold(void)
 void
 cdp_tables_close(void)
 {
-	HASH_SEQ_STATUS status;
-	CdpKnownTable *known;
+	dlist_mutable_iter i;
 
-	hash_seq_init(&status, all);
-	while ((known = hash_seq_search(&status)) != NULL)
+	dlist_foreach_modify(i, &opened)
 	{
-		if (known->table != NULL && known->table->relation != NULL && known->table->level == 0)
-			shut(known->table);
+		CdpTable *table = dlist_container(CdpTable, node, i.cur);
+
+		if (table->level == 0)
+			shut(table);
 	}
 }
 
@@ -341,7 +340,10 @@ take(CdpKnownTable *known, Relation relation, LOCKMODE mode)
 	}
 	table->relation = table->target->ri_RelationDesc = relation;
 	table->owner = opener();
+	table->owner_level = holder != NULL ? hold_level : GetCurrentTransactionNestLevel();
 	table->mode = mode;
+	if (table->is_shared)
+		dlist_push_tail(&opened, &table->node);
 	return use(table);
 }
 

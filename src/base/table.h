@@ -10,6 +10,7 @@
 #define CDP_TABLE_H
 
 #include "postgres.h"
+#include "lib/ilist.h"
 #include "nodes/execnodes.h"
 #include "nodes/parsenodes.h"
 #include "storage/lockdefs.h"
@@ -27,7 +28,9 @@ typedef struct CdpTable
 
 	/* while it is open */
 	Relation relation;
-	ResourceOwner owner; /* what it was opened for */
+	dlist_node node; /* in the list of all that are open, if it is the session's */
+	ResourceOwner owner; /* what it was opened for, */
+	int owner_level;	 /* and of which transaction that is */
 	LOCKMODE mode;		 /* of its lock, and those of its indexes */
 	int level;			 /* of the transaction that uses it, 0: nobody does */
 	Relation *indexes; /* that are open */

@@ -253,11 +253,7 @@ node_ids(const CdpGraph *graph)
 static void *
 read_any_ruling(void)
 {
-	bool *found = palloc(sizeof(bool));
-
-	*found = cdp_run_latest(&has_rulings, NULL, NULL) > 0;
-	cdp_done();
-	return found;
+	return cdp_find_any(&has_rulings);
 }
 
 /* Most databases have no pin and no denial, and then nobody looks for any. */

@@ -314,8 +314,7 @@ note_move(Partition *p, Moves *m, int node)
 
 		cause = p->batch->cause != NULL ? p->batch->cause : is_merge ? "merge" : "split";
 		note_batch_move(p->batch, m->pairs, from, to, is_merge);
-		cdp_batch_refold(p->batch, from);
-		cdp_batch_refold(p->batch, to);
+		cdp_batch_touch(p->batch, from);
 	}
 	add_history(m, p->graph.stored_nodes[node].identifier_id, p->graph.stored_nodes[node].is_new ? 0 : from, to, cause);
 }

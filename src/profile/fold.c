@@ -2,8 +2,9 @@
  * fold.c
  *		Profiles: the fold of their identifiers' fragments.
  *
- * Merging is commutative and associative, so what a batch adds to fragments may be added to the profile as well, and
- * only profiles that gained or lost identifiers, or whose fragments were derived again, are folded as a whole.
+ * Merging is commutative and associative, so what a batch adds to fragments may be added to the profile as well, and so
+ * may the fold of a profile all of whose identifiers came to it.  Only profiles that lost identifiers but live on, or
+ * whose fragments were derived again, are folded as a whole.
  */
 #include "postgres.h"
 
@@ -34,8 +35,16 @@ typedef struct Addition
 	CdpKnown known;
 } Addition;
 
+CDP_QUERY(has_lookups, "SELECT FROM cdp.lookup LIMIT 1", "");
+
+static void *
+read_any_lookup(void)
+{
+	return cdp_find_any(&has_lookups);
+}
+
 /* There may be lookups, by whose rows the traits of people change in ways that no fragment tells. */
-static CdpLookupKind lookups = CDP_LOOKUP("lookup", "lookup_pkey", 1, false, "lookup_id", "lookup_id OPERATOR(pg_catalog.=) $1", "lookup_id", "int8");
+static CdpCached any_lookup = {"lookup", read_any_lookup};
 
 typedef struct Fold
 {
@@ -158,34 +167,169 @@ compare_additions(const void *a, const void *b)
 	return p->profile_id < q->profile_id ? -1 : p->profile_id > q->profile_id;
 }
 
-/* Add up by profile what the batch's fragments say, of those that are not folded as a whole. */
+/* Is a profile among the first n of those to be folded as a whole, which are sorted? */
+static bool
+is_refolded(const CdpBatch *batch, int n, int64 profile_id)
+{
+	return n > 0 && bsearch(&profile_id, batch->refolded_profiles, n, sizeof(int64), cdp_compare_int64) != NULL;
+}
+
+static void
+sort_refolded(CdpBatch *batch)
+{
+	batch->n_refolded_profiles = cdp_sort_distinct(batch->refolded_profiles, batch->n_refolded_profiles);
+}
+
+/* How many times does an id stand in a sorted list: 0, 1 or more? */
+static int
+times(const int64 *ids, int n, int64 id)
+{
+	const int64 *found = n == 0 ? NULL : bsearch(&id, ids, n, sizeof(int64), cdp_compare_int64);
+
+	if (found == NULL)
+		return 0;
+	return 1 + (found > ids && found[-1] == id) + (found < ids + n - 1 && found[1] == id);
+}
+
+/* The profiles that identifiers left, once for each that they went to; sorted. */
+static int64 *
+list_left(const CdpBatch *batch, int *n)
+{
+	int64 *left = palloc(sizeof(int64) * ((Size) batch->n_moves + 1));
+
+	*n = 0;
+	for (int i = 0; i < batch->n_moves; i++)
+	{
+		if (batch->moves[i].to_profile_id != 0)
+			left[(*n)++] = batch->moves[i].from_profile_id;
+	}
+	qsort(left, *n, sizeof(int64), cdp_compare_int64);
+	return left;
+}
+
+/*
+ * Decide which profiles are folded as a whole.  Where all identifiers of a profile went to one other, which kept its
+ * own and is not folded as a whole, the fold of the one is added to the other's.
+ */
+static void
+choose_refolded(CdpBatch *batch)
+{
+	int n_left;
+	int64 *left = list_left(batch, &n_left);
+	int n;
+
+	sort_refolded(batch);
+	do
+	{
+		n = batch->n_refolded_profiles;
+		for (int i = 0; i < batch->n_moves; i++)
+		{
+			int64 from = batch->moves[i].from_profile_id;
+			int64 to = batch->moves[i].to_profile_id;
+			bool is_absorption = batch->moves[i].is_merge && times(left, n_left, from) == 1 && times(left, n_left, to) == 0;
+
+			if (to == 0 || (is_absorption && !is_refolded(batch, n, from) && !is_refolded(batch, n, to)))
+				continue;
+			cdp_batch_refold(batch, from);
+			cdp_batch_refold(batch, to);
+		}
+		sort_refolded(batch);
+	} while (batch->n_refolded_profiles > n);
+}
+
+/* Update profiles by what is done with each. */
+static void
+update_profiles(Fold *fold, CdpColumn *ids, CdpMergeRow merge, void *arg)
+{
+	bool *is_gone = palloc(sizeof(bool) * ((Size) ids->n + 1));
+
+	if (cdp_update(&write_profiles, &ids, cdp_batch_places(fold->batch, ids), merge, arg, is_gone) > 0)
+		ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED), errmsg("an identifier belongs to a profile that does not exist"),
+						errhint("SELECT * FROM cdp.verify() tells what is not as the log says.")));
+}
+
+/* Profiles that others absorb, by id. */
+typedef struct Absorption
+{
+	Fold *fold;
+	const CdpBatchMove **moves;
+	MemoryContext context;
+} Absorption;
+
+static int
+compare_absorbed(const void *a, const void *b)
+{
+	return cdp_compare_int64(&(*(const CdpBatchMove *const *) a)->from_profile_id, &(*(const CdpBatchMove *const *) b)->from_profile_id);
+}
+
+/* A profile that another absorbs: what is known of it is the other's now. */
+static bool
+absorb_profile(void *arg, int i, Datum *values, bool *nulls)
+{
+	Absorption *absorption = arg;
+	Fold *fold = absorption->fold;
+	MemoryContext old = MemoryContextSwitchTo(absorption->context);
+	CdpKnown known = {.event_count = DatumGetInt64(values[5])};
+
+	if (!nulls[1])
+		known.traits = (CdpStamped *) PG_DETOAST_DATUM_COPY(values[1]);
+	if (!nulls[2])
+		known.consents = (CdpStamped *) PG_DETOAST_DATUM_COPY(values[2]);
+	if (known.event_count > 0)
+	{
+		known.first_seen_at = DatumGetTimestampTz(values[3]);
+		known.last_seen_at = DatumGetTimestampTz(values[4]);
+	}
+	MemoryContextSwitchTo(old);
+	if (!cdp_is_known(&known))
+		return false;
+	fold->additions[fold->n_additions++] = (Addition){absorption->moves[i]->to_profile_id, known};
+	memset(nulls + 1, true, sizeof(bool) * 4);
+	values[5] = Int64GetDatum(0);
+	return true;
+}
+
+/* Take out of profiles what others absorb, to be added to those. */
+static void
+absorb(Fold *fold)
+{
+	CdpBatch *batch = fold->batch;
+	Absorption absorption = {fold, palloc(sizeof(CdpBatchMove *) * ((Size) batch->n_moves + 1)), CurrentMemoryContext};
+	CdpColumn *ids = cdp_column(INT8OID, batch->n_moves);
+	int n = 0;
+
+	for (int i = 0; i < batch->n_moves; i++)
+	{
+		const CdpBatchMove *move = &batch->moves[i];
+
+		if (move->to_profile_id != 0 && !is_refolded(batch, batch->n_refolded_profiles, move->from_profile_id))
+			absorption.moves[n++] = move;
+	}
+	qsort(absorption.moves, n, sizeof(CdpBatchMove *), compare_absorbed);
+	for (int i = 0; i < n; i++)
+		cdp_column_add(ids, Int64GetDatum(absorption.moves[i]->from_profile_id));
+	update_profiles(fold, ids, absorb_profile, &absorption);
+}
+
+/* Collect what the batch's fragments say, of profiles that are not folded as a whole. */
 static void
 collect_additions(Fold *fold)
 {
 	CdpBatch *batch = fold->batch;
-	int n = 0;
 
 	for (int i = 0; i < batch->n_identifiers; i++)
 	{
 		if (batch->identifiers[i].fragment >= 0)
 			batch->fragments[batch->identifiers[i].fragment].profile_id = batch->identifiers[i].profile_id;
 	}
-	fold->additions = palloc(sizeof(Addition) * ((Size) batch->n_fragments + 1));
+	fold->additions = palloc_extended(sizeof(Addition) * ((Size) batch->n_fragments + batch->n_moves + 1), MCXT_ALLOC_HUGE);
 	for (int i = 0; i < batch->n_fragments; i++)
 	{
 		const CdpBatchFragment *fragment = &batch->fragments[i];
 
 		if (cdp_is_known(&fragment->known) && !fragment->is_refolded &&
-			bsearch(&fragment->profile_id, batch->refolded_profiles, batch->n_refolded_profiles, sizeof(int64), cdp_compare_int64) == NULL)
-			fold->additions[n++] = (Addition){fragment->profile_id, fragment->known};
-	}
-	qsort(fold->additions, n, sizeof(Addition), compare_additions);
-	for (int i = 0; i < n; i++)
-	{
-		if (fold->n_additions > 0 && fold->additions[fold->n_additions - 1].profile_id == fold->additions[i].profile_id)
-			cdp_add_known(&fold->additions[fold->n_additions - 1].known, &fold->additions[i].known);
-		else
-			fold->additions[fold->n_additions++] = fold->additions[i];
+			!is_refolded(batch, batch->n_refolded_profiles, fragment->profile_id))
+			fold->additions[fold->n_additions++] = (Addition){fragment->profile_id, fragment->known};
 	}
 }
 
@@ -194,13 +338,20 @@ static void
 add(Fold *fold)
 {
 	CdpColumn *ids = cdp_column(INT8OID, fold->n_additions);
-	bool *is_gone = palloc(sizeof(bool) * ((Size) fold->n_additions + 1));
+	int n = fold->n_additions;
 
+	qsort(fold->additions, n, sizeof(Addition), compare_additions);
+	fold->n_additions = 0;
+	for (int i = 0; i < n; i++)
+	{
+		if (fold->n_additions > 0 && fold->additions[fold->n_additions - 1].profile_id == fold->additions[i].profile_id)
+			cdp_add_known(&fold->additions[fold->n_additions - 1].known, &fold->additions[i].known);
+		else
+			fold->additions[fold->n_additions++] = fold->additions[i];
+	}
 	for (int i = 0; i < fold->n_additions; i++)
 		cdp_column_add(ids, Int64GetDatum(fold->additions[i].profile_id));
-	if (cdp_update(&write_profiles, &ids, cdp_batch_places(fold->batch, ids), merge_profile, fold, is_gone) > 0)
-		ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED), errmsg("an identifier belongs to a profile that does not exist"),
-						errhint("SELECT * FROM cdp.verify() tells what is not as the log says.")));
+	update_profiles(fold, ids, merge_profile, fold);
 }
 
 /* Fold profiles from all their fragments. */
@@ -257,13 +408,14 @@ cdp_profile_fold(CdpBatch *batch)
 
 	cdp_fragments_store(batch);
 	cdp_fragments_refold(batch);
-	is_whole = batch->cause != NULL || !cdp_lookup_is_empty(&lookups);
+	is_whole = batch->cause != NULL || *(bool *) cdp_cached(&any_lookup);
 	for (int i = 0, n = batch->n_profiles; i < n && is_whole; i++)
 		cdp_batch_refold(batch, batch->profiles[i]);
+	choose_refolded(batch);
 	batch->n_profiles = cdp_sort_distinct(batch->profiles, batch->n_profiles);
-	batch->n_refolded_profiles = cdp_sort_distinct(batch->refolded_profiles, batch->n_refolded_profiles);
 	fold.changed = palloc(sizeof(int64) * ((Size) batch->n_profiles + batch->n_identifiers + 2 * batch->n_moves + 1));
 	collect_additions(&fold);
+	absorb(&fold);
 	add(&fold);
 	refold(&fold);
 	note_changed(&fold);

@@ -44,15 +44,11 @@ cdp_work_begin(CdpWork *work, CdpBatch *batch, TimestampTz now, const char *caus
 void
 cdp_work_lock(LOCKMODE mode)
 {
-	Oid relation = get_relname_relid("segment", get_namespace_oid("cdp", false));
-
-	if (!OidIsValid(relation))
-		cdp_require_init();
 	if (mode == ExclusiveLock && IsolationUsesXactSnapshot())
 		ereport(ERROR, (errcode(ERRCODE_INVALID_TRANSACTION_STATE),
 						errmsg("segments can be changed in isolation level READ COMMITTED only"),
 						errhint("Everybody who is known by then is evaluated. Use BEGIN ISOLATION LEVEL READ COMMITTED.")));
-	LockRelationOid(relation, mode);
+	LockRelationOid(cdp_relation_oid("segment"), mode);
 }
 
 /* Note what the predicates of the segments read */
@@ -259,16 +255,14 @@ cdp_segment_evaluate(CdpBatch *batch)
 	CdpWork work;
 
 	cdp_work_lock(RowShareLock);
+	if (((const Segments *) cdp_cached(&all_segments))->n == 0 && cdp_computed_traits()->n == 0)
+		return;
 	cdp_work_begin(&work, batch, batch->now, "event");
 	cdp_work_load(&work, NULL);
-	if (work.n_segments > 0 || work.computes)
-	{
-		for (int i = 0; i < batch->n_profiles; i += CDP_SEGMENT_CHUNK)
-			cdp_work_evaluate(&work, batch->profiles + i, NULL,
-							  Min(CDP_SEGMENT_CHUNK, batch->n_profiles - i));
-		/* a message that somebody waits for takes only a few along */
-		cdp_timer_sweep(&work, Min(CDP_SEGMENT_DUE, 16 * (int64) Max(batch->max, 1)));
-	}
+	for (int i = 0; i < batch->n_profiles; i += CDP_SEGMENT_CHUNK)
+		cdp_work_evaluate(&work, batch->profiles + i, NULL, Min(CDP_SEGMENT_CHUNK, batch->n_profiles - i));
+	/* a message that somebody waits for takes only a few along */
+	cdp_timer_sweep(&work, Min(CDP_SEGMENT_DUE, 16 * (int64) Max(batch->max, 1)));
 	MemoryContextSwitchTo(caller);
 	MemoryContextDelete(work.context);
 }
