@@ -193,11 +193,9 @@ flush(Appender *a, RowBuffer *buffer)
 
 	table_multi_insert(table->relation, table->slots, buffer->n, a->command, 0, buffer->state);
 	MemoryContextSwitchTo(old);
+	cdp_table_enter(table, table->slots, buffer->n);
 	for (int i = 0; i < buffer->n; i++)
-	{
-		cdp_table_index(table, table->slots[i], false, false);
 		ExecClearTuple(table->slots[i]);
-	}
 	ResetPerTupleExprContext(table->estate);
 	buffer->n = 0;
 	buffer->bytes = 0;

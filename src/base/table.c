@@ -391,47 +391,10 @@ cdp_table_open_partition(Oid oid, LOCKMODE mode)
 	return table != NULL ? table : take(known, relation, mode);
 }
 
-/* Let the executor's part know the indexes that rows are entered in. */
-static void
-begin_indexing(CdpTable *table)
-{
-	ResultRelInfo *target = table->target;
-	MemoryContext old = MemoryContextSwitchTo(table->context);
-
-	if (table->index_oids == NULL)
-	{
-		ExecOpenIndices(target, false);
-		table->index_oids = palloc(sizeof(Oid) * (target->ri_NumIndices + 1));
-		for (int i = 0; i < target->ri_NumIndices; i++)
-			table->index_oids[i] = RelationGetRelid(target->ri_IndexRelationDescs[i]);
-		ExecCloseIndices(target);
-	}
-	for (int i = 0; i < target->ri_NumIndices; i++)
-	{
-		target->ri_IndexRelationDescs[i] = cdp_table_open_index(table, table->index_oids[i]);
-		target->ri_IndexRelationInfo[i]->ii_Context = table->use;
-	}
-	table->is_indexing = true;
-	MemoryContextSwitchTo(old);
-}
-
-/* Let go of what indexes keep while rows are entered. */
-static void
-tidy_indexes(CdpTable *table)
-{
-	for (int i = 0; table->is_indexing && i < table->target->ri_NumIndices; i++)
-	{
-#if PG_VERSION_NUM >= 170000
-		index_insert_cleanup(table->target->ri_IndexRelationDescs[i], table->target->ri_IndexRelationInfo[i]);
-#endif
-		table->target->ri_IndexRelationInfo[i]->ii_AmCache = NULL;
-	}
-}
-
 void
 cdp_table_close(CdpTable *table)
 {
-	tidy_indexes(table);
+	cdp_table_end_entries(table);
 	ResetPerTupleExprContext(table->estate);
 	MemoryContextReset(table->use);
 	table->level = 0;
@@ -532,18 +495,4 @@ cdp_table_check(CdpTable *table, TupleTableSlot *row)
 {
 	if (table->columns->constr != NULL)
 		ExecConstraints(table->target, row, table->estate);
-}
-
-void
-cdp_table_index(CdpTable *table, TupleTableSlot *row, bool is_update, bool is_summarizing)
-{
-	if (!table->is_indexing)
-		begin_indexing(table);
-	if (table->target->ri_NumIndices == 0)
-		return;
-#if PG_VERSION_NUM >= 160000
-	ExecInsertIndexTuples(table->target, row, table->estate, is_update, false, NULL, NIL, is_summarizing);
-#else
-	ExecInsertIndexTuples(table->target, row, table->estate, is_update, false, NULL, NIL);
-#endif
 }

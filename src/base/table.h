@@ -36,7 +36,7 @@ typedef struct CdpTable
 	Relation *indexes; /* that are open */
 	int n_indexes;
 	int max_indexes;
-	bool is_indexing; /* the executor's part knows the indexes, too */
+	bool is_indexing; /* the executor's part knows those that rows are entered in, see entry.c */
 
 	Oid user; /* who was granted what, as was asked so far */
 	AclMode granted;
@@ -45,6 +45,8 @@ typedef struct CdpTable
 	EState *estate;
 	ResultRelInfo *target;
 	Oid *index_oids; /* that rows are entered in; NULL: not known yet */
+	struct CdpRanged *ranged; /* those of them that know ranges of pages, see entry.c */
+	int n_ranged;
 	TupleTableSlot **slots;
 	int n_slots;
 
@@ -94,7 +96,11 @@ extern TupleTableSlot *cdp_table_slot(CdpTable *table, int i);
 /* See that a row keeps NOT NULL and CHECK constraints. */
 extern void cdp_table_check(CdpTable *table, TupleTableSlot *row);
 
-/* Make the entries of a row that was written in the table's indexes (of an update: those that SQL would make). */
-extern void cdp_table_index(CdpTable *table, TupleTableSlot *row, bool is_update, bool is_summarizing);
+/* Make the entries of rows that were written in the table's indexes; of an update, those that SQL would make. */
+extern void cdp_table_enter(CdpTable *table, TupleTableSlot **rows, int n);
+extern void cdp_table_enter_update(CdpTable *table, TupleTableSlot *row, bool is_summarizing);
+
+/* Private to table.c: nothing is entered any more until the table is opened again. */
+extern void cdp_table_end_entries(CdpTable *table);
 
 #endif

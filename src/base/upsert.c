@@ -51,10 +51,10 @@ update(CdpScanner *scanner, int n_keys, const Datum *values, const bool *nulls)
 	/* most rows stay on their page and need no entries */
 #if PG_VERSION_NUM >= 160000
 	if (update_indexes != TU_None)
-		cdp_table_index(table, row, true, update_indexes == TU_Summarizing);
+		cdp_table_enter_update(table, row, update_indexes == TU_Summarizing);
 #else
 	if (update_indexes)
-		cdp_table_index(table, row, true, false);
+		cdp_table_enter_update(table, row, false);
 #endif
 	ExecClearTuple(row);
 	ResetPerTupleExprContext(table->estate);

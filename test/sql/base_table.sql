@@ -142,6 +142,48 @@ ALTER TABLE cdp.event_2026_01 ADD CHECK (ingests(message));
 SELECT events FROM cdp.ingest('{"type": "identify", "userId": "outer", "messageId": "outer", "traits": {"depth": 1}}');
 SELECT cdp.profile('user_id:outer') -> 'traits' AS outer, cdp.profile('user_id:inner') -> 'traits' AS inner;
 
+-- a summary of pages, made at any moment, is told of each row that it lacks: by the message and in batches, in small ranges and large ones
+DROP INDEX cdp.event_received_at_idx, cdp.seen_received_at_idx;
+CREATE INDEX event_received_at_idx ON cdp.event USING brin (received_at) WITH (pages_per_range = 2);
+CREATE INDEX seen_received_at_idx ON cdp.seen USING brin (received_at) WITH (pages_per_range = 1);
+CREATE FUNCTION by_range(relation regclass, "from" timestamptz, until timestamptz) RETURNS bigint LANGUAGE plpgsql SET enable_seqscan = off SET enable_indexscan = off AS $$
+DECLARE
+	plan text;
+	n bigint;
+BEGIN
+	FOR plan IN EXECUTE format('EXPLAIN SELECT count(*) FROM %s WHERE received_at BETWEEN %L AND %L', relation, "from", until) LOOP
+		EXIT WHEN plan ~ 'Bitmap Index Scan';
+	END LOOP;
+	ASSERT plan ~ 'Bitmap Index Scan', 'no summary was asked';
+	EXECUTE format('SELECT count(*) FROM %s WHERE received_at BETWEEN %L AND %L', relation, "from", until) INTO n;
+	RETURN n;
+END
+$$;
+DO $$
+DECLARE
+	day timestamptz;
+BEGIN
+	FOR i IN 1 .. 40 LOOP
+		day := '2026-01-31'::timestamptz - i % 29 * interval '1 day';
+		IF i % 4 = 0 THEN
+			INSERT INTO cdp.inbox (received_at, payload) SELECT day, jsonb_build_object('type', 'page', 'userId', 'u1', 'messageId', format('range-%s-%s', i, n),
+				'properties', jsonb_build_object('text', repeat(n::text, 60))) FROM generate_series(1, 90) n;
+			PERFORM cdp.process();
+		ELSE
+			PERFORM cdp.ingest(format('{"type": "page", "userId": "u1", "messageId": "range-%s"}', i), 'default', day);
+		END IF;
+		IF i % 5 = 0 THEN
+			PERFORM brin_summarize_new_values(c.oid) FROM pg_class c WHERE c.relname ~ '^(event_2.*|seen)_received_at_idx$';
+		ELSIF i % 7 = 0 THEN
+			PERFORM brin_desummarize_range(c.oid, 2) FROM pg_class c WHERE c.relname ~ '^(event_2.*|seen)_received_at_idx$';
+		END IF;
+	END LOOP;
+END
+$$;
+SELECT count(*) AS days, count(*) FILTER (WHERE by_range('cdp.event_2026_01', d, d) <> (SELECT count(*) FROM cdp.event_2026_01 WHERE received_at = d)) AS wrong_of_events,
+	count(*) FILTER (WHERE by_range('cdp.seen', d, d) <> (SELECT count(*) FROM cdp.seen WHERE received_at = d)) AS wrong_of_keys, (SELECT count(*) > 900 FROM cdp.event_2026_01) AS are_many
+FROM generate_series('2026-01-02'::timestamptz, '2026-01-31', '1 day') d;
+
 -- an index that is not ours under a name of ours, and a privilege that is not there
 BEGIN;
 DROP INDEX cdp.identity_profile_id_idx;
