@@ -74,7 +74,7 @@ BEGIN
 		event_count bigint NOT NULL DEFAULT 0,
 		CONSTRAINT fragment_pkey PRIMARY KEY (anchor_id, identifier_id)
 	) WITH (fillfactor = 50);
-	CREATE INDEX IF NOT EXISTS fragment_identifier_id_idx ON cdp.fragment (identifier_id);
+	CREATE INDEX IF NOT EXISTS fragment_identifier_id_idx ON cdp.fragment (identifier_id) WHERE anchor_id <> identifier_id; -- of contested devices
 	COMMENT ON TABLE cdp.fragment IS 'What the events say that are anchored to an identifier; a profile is the fold of its identifiers'' fragments';
 	COMMENT ON COLUMN cdp.fragment.anchor_id IS 'To whom the events are anchored';
 	COMMENT ON COLUMN cdp.fragment.identifier_id IS 'Their strongest identifier: the anchor itself, or a contested device that the anchor held; so a device is folded again without the rest';

@@ -158,10 +158,13 @@ BEGIN
 	INSERT INTO cdp.sign_in (device_id, occurred_at, message_id, source_id, identifier_id)
 	SELECT d.device_id, d.occurred_at, d.message_id, d.source_id, d.identifier_id FROM cdp.derived_sign_in d
 	WHERE d.device_id = ANY (reread_devices) ON CONFLICT DO NOTHING;
-	DELETE FROM cdp.timeline_part p USING cdp.fragment f
-	WHERE f.identifier_id = ANY (identifier_ids) AND p.anchor_id = f.anchor_id AND p.identifier_id = f.identifier_id;
-	WITH old AS (
-		DELETE FROM cdp.fragment f WHERE f.identifier_id = ANY (identifier_ids) RETURNING f.anchor_id
+	WITH held AS MATERIALIZED (
+		SELECT i AS anchor_id, i AS identifier_id FROM unnest(identifier_ids) i
+		UNION ALL SELECT f.anchor_id, f.identifier_id FROM cdp.fragment f WHERE f.identifier_id = ANY (identifier_ids) AND f.anchor_id <> f.identifier_id
+	), old_parts AS (
+		DELETE FROM cdp.timeline_part p USING held h WHERE p.anchor_id = h.anchor_id AND p.identifier_id = h.identifier_id
+	), old AS (
+		DELETE FROM cdp.fragment f USING held h WHERE f.anchor_id = h.anchor_id AND f.identifier_id = h.identifier_id RETURNING f.anchor_id
 	)
 	SELECT array_agg(DISTINCT o.anchor_id) INTO anchors FROM old o;
 	WITH new AS (

@@ -8,7 +8,8 @@ BEGIN
 	PERFORM cdp.show_progress(format('deriving what %s identifiers say again', cardinality(identifier_ids)));
 	PERFORM cdp.refold(identifier_ids, '{}');
 	PERFORM cdp.reconsider(ARRAY (
-		SELECT unnest(identifier_ids) UNION SELECT f.anchor_id FROM cdp.fragment f WHERE f.identifier_id = ANY (identifier_ids)), cause, '{}');
+		SELECT unnest(identifier_ids) UNION SELECT f.anchor_id FROM cdp.fragment f
+		WHERE f.identifier_id = ANY (identifier_ids) AND f.anchor_id <> f.identifier_id), cause, '{}');
 END
 $$;
 COMMENT ON FUNCTION cdp.gather_again(bigint[], text) IS 'Derive the fragments of the events stored under some identifiers again, after what is made of traits changed (cause: ruling, rule), and bring everything that follows up to date. The caller holds their components, or the rules alone';
