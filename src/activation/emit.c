@@ -111,11 +111,7 @@ take_identifier(void *arg, int i, Datum *values, bool *nulls)
 	text *value = DatumGetTextPP(values[2]);
 	Identifier *identifier;
 
-	if (telling->n_identifiers == telling->capacity)
-	{
-		telling->capacity *= 2;
-		telling->identifiers = repalloc_huge(telling->identifiers, sizeof(Identifier) * (Size) telling->capacity);
-	}
+	CDP_GROW_IN(telling->changes->batch->context, telling->identifiers, telling->n_identifiers, telling->capacity, 16);
 	identifier = &telling->identifiers[telling->n_identifiers++];
 	identifier->profile = i;
 	identifier->namespace_length = VARSIZE_ANY_EXHDR(name);
@@ -190,12 +186,11 @@ static void
 add_profiles(Changes *changes)
 {
 	const CdpBatch *batch = changes->batch;
-	Telling telling = {changes, .capacity = 4 * batch->n_changed_profiles};
+	Telling telling = {changes};
 	CdpColumn *keys = cdp_int64_column(batch->changed_profiles, batch->n_changed_profiles);
 
 	if (batch->n_changed_profiles == 0)
 		return;
-	telling.identifiers = palloc_extended(sizeof(Identifier) * (Size) telling.capacity, MCXT_ALLOC_HUGE);
 	cdp_scan(&identifiers_of_profiles, &keys, take_identifier, &telling);
 	qsort(telling.identifiers, telling.n_identifiers, sizeof(Identifier), compare_identifiers);
 	cdp_scan_at(&profiles, &keys, cdp_batch_places(batch, keys), tell_profile, &telling);

@@ -28,6 +28,7 @@ extern void cdp_show_progress(const char *what);
 
 #include "base/append.h"
 #include "base/cached.h"
+#include "base/grow.h"
 #include "base/hash.h"
 #include "base/json.h"
 #include "base/jsonb.h"

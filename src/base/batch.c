@@ -25,16 +25,7 @@ cdp_message_type_of(const char *name, int length)
 static void
 add_id(CdpBatch *batch, int64 **ids, int *n, int *capacity, int64 id)
 {
-	if (*ids == NULL)
-	{
-		*capacity = 64;
-		*ids = MemoryContextAlloc(batch->context, sizeof(int64) * *capacity);
-	}
-	if (*n == *capacity)
-	{
-		*capacity *= 2;
-		*ids = repalloc_huge(*ids, sizeof(int64) * (Size) *capacity);
-	}
+	CDP_GROW_IN(batch->context, *ids, *n, *capacity, 16);
 	(*ids)[(*n)++] = id;
 }
 
@@ -84,17 +75,7 @@ cdp_batch_places(const CdpBatch *batch, const CdpColumn *profile_ids)
 static int
 add_fragment(CdpBatch *batch, int64 anchor_id, int64 identifier_id)
 {
-	if (batch->n_fragments == batch->fragments_capacity)
-	{
-		MemoryContext old = MemoryContextSwitchTo(batch->context);
-		int capacity = Max(64, batch->fragments_capacity * 2);
-		Size size = sizeof(CdpBatchFragment) * (Size) capacity;
-
-		batch->fragments = batch->fragments == NULL ? palloc_extended(size, MCXT_ALLOC_HUGE)
-													: repalloc_huge(batch->fragments, size);
-		batch->fragments_capacity = capacity;
-		MemoryContextSwitchTo(old);
-	}
+	CDP_GROW_IN(batch->context, batch->fragments, batch->n_fragments, batch->fragments_capacity, 8);
 	batch->fragments[batch->n_fragments] =
 		(CdpBatchFragment){.anchor_id = anchor_id, .identifier_id = identifier_id};
 	return batch->n_fragments++;

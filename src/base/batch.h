@@ -245,6 +245,7 @@ typedef struct CdpBatch
 
 	CdpBatchMove *moves;
 	int n_moves;
+	int moves_capacity;
 
 	CdpBatchTransition *transitions;
 	int n_transitions;

@@ -371,14 +371,7 @@ cdp_stamped_equal(const CdpStamped *a, const CdpStamped *b)
 void
 cdp_gather(CdpGatherer *gatherer, int key, CdpStampedEntry entry)
 {
-	if (gatherer->n == gatherer->capacity)
-	{
-		gatherer->capacity = Max(256, gatherer->capacity * 2);
-		if (gatherer->items == NULL)
-			gatherer->items = palloc(sizeof(*gatherer->items) * (Size) gatherer->capacity);
-		else
-			gatherer->items = repalloc_huge(gatherer->items, sizeof(*gatherer->items) * (Size) gatherer->capacity);
-	}
+	CDP_GROW(gatherer->items, gatherer->n, gatherer->capacity, 16);
 	gatherer->items[gatherer->n].key = key;
 	gatherer->items[gatherer->n].entry = entry;
 	gatherer->n++;

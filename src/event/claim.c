@@ -30,14 +30,7 @@ static BlockNumber claim_from = 0;
 static CdpPayload *
 add_payload(CdpBatch *batch, int *capacity)
 {
-	if (batch->n_payloads == *capacity)
-	{
-		*capacity = Max(64, *capacity * 2);
-		if (batch->payloads == NULL)
-			batch->payloads = MemoryContextAlloc(batch->context, sizeof(CdpPayload) * *capacity);
-		else
-			batch->payloads = repalloc_huge(batch->payloads, sizeof(CdpPayload) * (Size) *capacity);
-	}
+	CDP_GROW_IN(batch->context, batch->payloads, batch->n_payloads, *capacity, 64);
 	return memset(&batch->payloads[batch->n_payloads++], 0, sizeof(CdpPayload));
 }
 

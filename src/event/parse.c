@@ -15,14 +15,7 @@ add_message(CdpBatch *batch, const CdpPayload *payload, CdpJsonValue json, CdpJs
 {
 	CdpMessage *message;
 
-	if (batch->n_messages == batch->messages_capacity)
-	{
-		batch->messages_capacity = Max(64, batch->messages_capacity * 2);
-		if (batch->messages == NULL)
-			batch->messages = palloc(sizeof(CdpMessage) * batch->messages_capacity);
-		else
-			batch->messages = repalloc_huge(batch->messages, sizeof(CdpMessage) * (Size) batch->messages_capacity);
-	}
+	CDP_GROW(batch->messages, batch->n_messages, batch->messages_capacity, 64);
 	message = &batch->messages[batch->n_messages++];
 	memset(message, 0, sizeof(CdpMessage));
 	message->payload = payload;

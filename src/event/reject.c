@@ -18,16 +18,7 @@ CDP_QUERY(append_rejections,
 static CdpRejection *
 add_rejection(CdpBatch *batch)
 {
-	if (batch->n_rejections == batch->rejections_capacity)
-	{
-		batch->rejections_capacity = Max(16, batch->rejections_capacity * 2);
-		if (batch->rejections == NULL)
-			batch->rejections =
-				MemoryContextAlloc(batch->context, sizeof(CdpRejection) * batch->rejections_capacity);
-		else
-			batch->rejections =
-				repalloc_huge(batch->rejections, sizeof(CdpRejection) * (Size) batch->rejections_capacity);
-	}
+	CDP_GROW_IN(batch->context, batch->rejections, batch->n_rejections, batch->rejections_capacity, 16);
 	batch->rejected++;
 	return &batch->rejections[batch->n_rejections++];
 }

@@ -54,18 +54,6 @@ result_bool(uint64 row, int column)
 	return !isnull && DatumGetBool(value);
 }
 
-/* Make room for one more of a growing array. */
-#define GROW(array, n, capacity)                                                                                       \
-	do                                                                                                                 \
-	{                                                                                                                  \
-		if ((n) == (capacity))                                                                                         \
-		{                                                                                                              \
-			(capacity) = Max(64, 2 * (capacity));                                                                      \
-			(array) = (array) == NULL ? palloc_extended(sizeof(*(array)) * (Size) (capacity), MCXT_ALLOC_HUGE)         \
-									  : repalloc_huge(array, sizeof(*(array)) * (Size) (capacity));                    \
-		}                                                                                                              \
-	} while (0)
-
 /* Nodes as they are found. */
 typedef struct Found
 {
@@ -92,7 +80,7 @@ take_node(void *arg, int i, Datum *values, bool *nulls)
 	int ns = cdp_namespace_find(finding->graph->namespaces, VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name));
 	char *value = TextDatumGetCString(values[3]);
 
-	GROW(finding->nodes, finding->n_nodes, finding->nodes_capacity);
+	CDP_GROW(finding->nodes, finding->n_nodes, finding->nodes_capacity, 64);
 	finding->nodes[finding->n_nodes++] =
 		(Found){{DatumGetInt64(values[1]), DatumGetInt64(values[4]), DatumGetBool(values[5])},
 				{.namespace_index = ns, .value = value, .value_length = strlen(value)},
@@ -199,8 +187,8 @@ take_link(void *arg, int i, Datum *values, bool *nulls)
 		link.last_seen_at = DatumGetTimestampTz(values[3]);
 	link.event_count = DatumGetInt64(values[4]);
 	cdp_link_without_evidence(&link);
-	GROW(graph->links, graph->n_links, finding->links_capacity);
-	GROW(graph->stored_links, graph->n_links, capacity);
+	CDP_GROW(graph->links, graph->n_links, finding->links_capacity, 64);
+	CDP_GROW(graph->stored_links, graph->n_links, capacity, 64);
 	graph->links[graph->n_links] = link;
 	graph->stored_links[graph->n_links++] = stored;
 }

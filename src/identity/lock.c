@@ -142,11 +142,7 @@ take_member(void *arg, int i, Datum *values, bool *nulls)
 {
 	Members *members = arg;
 
-	if (members->n == members->capacity)
-	{
-		members->capacity *= 2;
-		members->items = repalloc_huge(members->items, sizeof(CdpBatchProfile) * (Size) members->capacity);
-	}
+	CDP_GROW(members->items, members->n, members->capacity, 8);
 	members->items[members->n++] = (CdpBatchProfile){.profile_id = DatumGetInt64(values[1]), .component_id = DatumGetInt64(values[0]),
 													 .place = *(ItemPointer) DatumGetPointer(values[2])};
 }
@@ -227,14 +223,13 @@ lock_profiles(CdpBatch *batch, const CdpPosition *places)
 {
 	int n = batch->n_identifiers;
 	int64 *ids = palloc(sizeof(int64) * (Size) n);
-	Members members = {.capacity = 2 * n};
+	Members members = {NULL};
 	Locking locking = {batch};
 	CdpColumn *keys;
 	CdpColumn *known_places;
 
 	for (int i = 0; i < n; i++)
 		ids[i] = places[i].profile_id;
-	members.items = palloc_extended(sizeof(CdpBatchProfile) * (Size) members.capacity, MCXT_ALLOC_HUGE);
 	find_all_members(&members, ids, cdp_sort_distinct(ids, n));
 	keys = cdp_column(INT8OID, members.n);
 	known_places = cdp_column(TIDOID, members.n);

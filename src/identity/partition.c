@@ -88,11 +88,7 @@ take_minted(void *arg, int i, Datum *values, bool *nulls)
 	int64 identifier_id = nulls[2] ? 0 : DatumGetInt64(values[2]);
 	int node = cdp_graph_node(&p->graph, identifier_id);
 
-	if (p->n_minted == p->minted_capacity)
-	{
-		p->minted_capacity *= 2;
-		p->minted = repalloc_huge(p->minted, sizeof(Minted) * (Size) p->minted_capacity);
-	}
+	CDP_GROW(p->minted, p->n_minted, p->minted_capacity, 8);
 	p->minted[p->n_minted++] = (Minted){DatumGetInt64(values[1]), TextDatumGetCString(values[3]),
 										node >= 0 ? node : heir_of(p, identifier_id), identifier_id};
 }
@@ -112,8 +108,6 @@ read_minted_ids(Partition *p, const int64 *components, int n)
 {
 	CdpColumn *keys = cdp_int64_column(components, n);
 
-	p->minted_capacity = p->graph.n_nodes + 1;
-	p->minted = palloc_extended(sizeof(Minted) * (Size) p->minted_capacity, MCXT_ALLOC_HUGE);
 	cdp_scan(&minted_of_components, &keys, take_minted, p);
 	qsort(p->minted, p->n_minted, sizeof(Minted), compare_minted);
 }
@@ -146,12 +140,12 @@ name_clusters(Partition *p)
 			strongest[c] = i;
 	}
 	minted = cdp_mint("profile_id_seq", n_nameless, false);
-	p->minted = repalloc_huge(p->minted, sizeof(Minted) * ((Size) p->n_minted + n_nameless + 1));
 	for (int i = 0, next = 0; i < n; i++)
 	{
 		if (nodes[i].cluster != i || name[i] != 0)
 			continue;
 		name[i] = minted[next++];
+		CDP_GROW(p->minted, p->n_minted, p->minted_capacity, 8);
 		p->minted[p->n_minted++] =
 			(Minted){name[i], p->graph.namespaces->items[nodes[strongest[i]].namespace_index].entity, strongest[i]};
 	}
@@ -228,14 +222,8 @@ is_live(HTAB *live, int64 profile_id)
 static void
 add_batch_move(CdpBatch *batch, int64 from, int64 to, bool is_merge)
 {
-	if (batch->moves == NULL)
-		batch->moves = palloc(sizeof(CdpBatchMove) * 16);
-	else if (batch->n_moves >= 16 && (batch->n_moves & (batch->n_moves - 1)) == 0)
-		batch->moves = repalloc_huge(batch->moves, sizeof(CdpBatchMove) * (Size) batch->n_moves * 2);
-	batch->moves[batch->n_moves].from_profile_id = from;
-	batch->moves[batch->n_moves].to_profile_id = to;
-	batch->moves[batch->n_moves].is_merge = is_merge;
-	batch->n_moves++;
+	CDP_GROW_IN(batch->context, batch->moves, batch->n_moves, batch->moves_capacity, 16);
+	batch->moves[batch->n_moves++] = (CdpBatchMove){from, to, is_merge};
 }
 
 /* Note in the batch that profiles became one, or one became several; each pair once. */

@@ -75,19 +75,6 @@ typedef struct Accounts
 	int capacity;
 } Accounts;
 
-/* Make room for one more item. */
-#define GROW(list)                                                                                                     \
-	do                                                                                                                 \
-	{                                                                                                                  \
-		if ((list)->n == (list)->capacity)                                                                             \
-		{                                                                                                              \
-			(list)->capacity = Max(16, (list)->capacity * 2);                                                          \
-			(list)->items = (list)->items == NULL                                                                      \
-								? palloc(sizeof(*(list)->items) * (list)->capacity)                                    \
-								: repalloc_huge((list)->items, sizeof(*(list)->items) * (Size) (list)->capacity);      \
-		}                                                                                                              \
-	} while (0)
-
 static JEntry
 write_number(StringInfo out, int64 number)
 {
@@ -195,7 +182,7 @@ read_identities(int64 profile_id)
 		Datum value = cdp_lookup_value(&row, 1, &isnull);
 
 		CHECK_FOR_INTERRUPTS();
-		GROW(&found);
+		CDP_GROW(found.items, found.n, found.capacity, 16);
 		join(&found.items[found.n], DatumGetTextPP(name), DatumGetTextPP(value));
 		found.items[found.n++].identifier_id = DatumGetInt64(cdp_lookup_value(&row, 2, &isnull));
 	}
@@ -272,7 +259,7 @@ collect_accounts(Accounts *accounts, int64 identifier_id)
 		account.last_seen_at = DatumGetTimestampTz(cdp_lookup_value(&link, 2, &isnull));
 		if (isnull || account.profile_id == 0)
 			continue;
-		GROW(accounts);
+		CDP_GROW(accounts->items, accounts->n, accounts->capacity, 16);
 		accounts->items[accounts->n++] = account;
 	}
 	cdp_lookup_end(&link);

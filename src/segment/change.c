@@ -62,16 +62,7 @@ cdp_change_note(CdpWork *work, int64 profile_id, int segment, bool is_entry, Tim
 {
 	CdpMembershipChange *change;
 
-	if (work->n_changes == work->changes_capacity)
-	{
-		work->changes_capacity = Max(64, 2 * work->changes_capacity);
-		if (work->changes == NULL)
-			work->changes =
-				MemoryContextAllocHuge(work->chunk, work->changes_capacity * sizeof(CdpMembershipChange));
-		else
-			work->changes =
-				repalloc_huge(work->changes, work->changes_capacity * sizeof(CdpMembershipChange));
-	}
+	CDP_GROW_IN(work->chunk, work->changes, work->n_changes, work->changes_capacity, 64);
 	change = &work->changes[work->n_changes];
 	change->transition = (CdpBatchTransition){profile_id, work->segments[segment].name, is_entry, at};
 	change->segment = segment;

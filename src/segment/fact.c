@@ -85,14 +85,7 @@ compare_facts(const void *a, const void *b)
 static void
 add_fact(CdpFacts *facts, CdpFact fact)
 {
-	if (facts->n == facts->capacity)
-	{
-		Size capacity = Max(16, 2 * (Size) facts->capacity);
-
-		facts->items = facts->items == NULL ? palloc(capacity * sizeof(CdpFact))
-											: repalloc_huge(facts->items, capacity * sizeof(CdpFact));
-		facts->capacity = capacity;
-	}
+	CDP_GROW(facts->items, facts->n, facts->capacity, 16);
 	if (facts->n > 0 && !facts->is_unsorted)
 		facts->is_unsorted = compare_facts(&facts->items[facts->n - 1], &fact) > 0;
 	facts->items[facts->n++] = fact;
