@@ -367,7 +367,6 @@ make_partition(const CdpAppend *append, CdpColumn *const *columns, int row)
 {
 	Datum arguments[2] = {CStringGetTextDatum(append->table.name), columns[append->known->partition_column]->values[row]};
 
-	cdp_tables_close();
 	cdp_run(&make_partitions, arguments, NULL);
 	cdp_done();
 }

@@ -236,7 +236,7 @@ typedef struct CdpBatch
 	int n_profiles;
 	int profiles_capacity;
 
-	int64 *refolded_profiles; /* those of them that are to be folded from all their fragments; profile sorts them */
+	int64 *refolded_profiles; /* those of them that are to be folded from all their fragments; profile adds to them and sorts them */
 	int n_refolded_profiles;
 	int refolded_profiles_capacity;
 

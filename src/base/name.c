@@ -58,12 +58,10 @@ oid_of(Named *names, int n, const char *name, Oid (*find)(const char *name, Oid 
 	uint64 asked;
 	Oid oid;
 
-	for (int i = 0; known->oid != InvalidOid && i < MAX_PROBES; i++)
-	{
-		if (strcmp(known->name, name) == 0)
-			return known->oid;
-		known = &names[(at + i + 1) % n];
-	}
+	for (int i = 1; known->oid != InvalidOid && strcmp(known->name, name) != 0 && i < MAX_PROBES; i++)
+		known = &names[(at + i) % n];
+	if (known->oid != InvalidOid && strcmp(known->name, name) == 0)
+		return known->oid;
 	if (!is_registered)
 	{
 		CacheRegisterSyscacheCallback(RELOID, forget, (Datum) 0);

@@ -19,6 +19,7 @@
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "utils/datum.h"
+#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
 
@@ -86,17 +87,28 @@ static void
 begin_search(CdpScanner *scanner)
 {
 	CdpScanned *known = scanner->known;
-	Relation index = cdp_table_open_index(scanner->table, known->order.n > 0 ? known->index_oid : cdp_relation_oid(scanner->scan->index));
+	Oid oid = known->order.n > 0 ? known->index_oid : cdp_relation_oid(scanner->scan->index);
+	Relation index = cdp_table_open_index(scanner->table, oid);
 
 	if (known->order.n == 0)
 	{
-		MemoryContext old = MemoryContextSwitchTo(scanner->table->context);
+		MemoryContext old;
 
-		if (!is_ours(scanner->scan, known, scanner->table, index))
-			ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-							errmsg("index cdp.%s is not the one that cdp made", scanner->scan->index),
-							errhint("Drop it and run SELECT cdp.init() again.")));
-		known->index_oid = RelationGetRelid(index);
+		/* REINDEX CONCURRENTLY may have given its name to another, of which we hear only now that it is locked */
+		while (!is_ours(scanner->scan, known, scanner->table, index))
+		{
+			Oid before = oid;
+
+			AcceptInvalidationMessages();
+			oid = cdp_relation_oid(scanner->scan->index);
+			if (oid == before)
+				ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+								errmsg("index cdp.%s is not the one that cdp made", scanner->scan->index),
+								errhint("Drop it and run SELECT cdp.init() again.")));
+			index = cdp_table_open_index(scanner->table, oid);
+		}
+		old = MemoryContextSwitchTo(scanner->table->context);
+		known->index_oid = oid;
 		known->order = cdp_btree_order(scanner->table->relation, index, scanner->scan->n_keys);
 		MemoryContextSwitchTo(old);
 	}

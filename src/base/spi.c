@@ -118,9 +118,12 @@ static uint64
 run(CdpQuery *query, Datum *arguments, const char *nulls, bool is_read_only)
 {
 	MemoryContext caller = CurrentMemoryContext;
-	int level = cdp_enter_path();
+	int level;
 	int code;
 
+	if (!is_read_only)
+		cdp_tables_close(); /* a trigger may want them for itself */
+	level = cdp_enter_path();
 	prepare(query);
 	code = SPI_execute_plan(query->plan, arguments, nulls, is_read_only, 0);
 	cdp_leave_path(level);

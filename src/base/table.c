@@ -35,9 +35,8 @@ typedef struct CdpKnownTable
 
 static HTAB *all = NULL;
 
-/* Who holds what is open, see cdp_tables_hold(). */
-static int hold_level = 0; /* of its transaction; 0: nobody */
-static ResourceOwner holder = NULL;
+/* Who holds what is opened, the innermost, see cdp_tables_hold(); NULL: nobody. */
+static CdpTablesHold *holding = NULL;
 
 /* The session's tables that are open. */
 static dlist_head opened = DLIST_STATIC_INIT(opened);
@@ -105,11 +104,8 @@ abandon(int level)
 		if (table->owner_level >= level)
 			forget_open(table);
 	}
-	if (hold_level >= level)
-	{
-		hold_level = 0;
-		holder = NULL;
-	}
+	while (holding != NULL && holding->level >= level)
+		holding = holding->outer;
 }
 
 static void
@@ -162,21 +158,29 @@ make(Relation relation, MemoryContext parent)
 	return table;
 }
 
-/* What tables are opened for: they are closed by who holds them, else by who opens them. */
-static ResourceOwner
-opener(void)
+/* Is a table that is opened now held?  Not where it is in use already, for then its user alone closes it. */
+static bool
+is_to_be_held(const CdpKnownTable *known)
 {
-	return holder != NULL ? holder : CurrentResourceOwner;
+	return holding != NULL && (known->table == NULL || known->table->level == 0);
+}
+
+/* What it is opened for: it is closed by who holds it, else by who opens it. */
+static ResourceOwner
+opener(const CdpKnownTable *known)
+{
+	return is_to_be_held(known) ? holding->owner : CurrentResourceOwner;
 }
 
 /* Lock and open a relation; NULL: there is none. */
 static Relation
-open_relation(Oid oid, LOCKMODE mode)
+open_relation(const CdpKnownTable *known, LOCKMODE mode)
 {
+	Oid oid = known->oid;
 	ResourceOwner current = CurrentResourceOwner;
 	Relation relation;
 
-	CurrentResourceOwner = opener();
+	CurrentResourceOwner = opener(known);
 	LockRelationOid(oid, mode); /* hears of changes */
 	relation = RelationIdGetRelation(oid);
 	if (relation == NULL)
@@ -254,19 +258,9 @@ destroy(CdpTable *table)
 	MemoryContextDelete(table->context);
 }
 
-void
-cdp_tables_hold(void)
-{
-	if (hold_level > 0)
-		return;
-	if (all == NULL)
-		begin();
-	hold_level = GetCurrentTransactionNestLevel();
-	holder = CurrentResourceOwner;
-}
-
-void
-cdp_tables_close(void)
+/* Close those that nobody uses at the moment, and that are held at a level or below. */
+static void
+close_unused(int level)
 {
 	dlist_mutable_iter i;
 
@@ -274,19 +268,31 @@ cdp_tables_close(void)
 	{
 		CdpTable *table = dlist_container(CdpTable, node, i.cur);
 
-		if (table->level == 0)
+		if (table->level == 0 && table->owner_level >= level)
 			shut(table);
 	}
 }
 
 void
-cdp_tables_release(void)
+cdp_tables_hold(CdpTablesHold *hold)
 {
-	if (hold_level != GetCurrentTransactionNestLevel())
-		return; /* who does still goes on */
-	cdp_tables_close();
-	hold_level = 0;
-	holder = NULL;
+	if (all == NULL)
+		begin();
+	*hold = (CdpTablesHold){CurrentResourceOwner, GetCurrentTransactionNestLevel(), holding};
+	holding = hold;
+}
+
+void
+cdp_tables_close(void)
+{
+	close_unused(0);
+}
+
+void
+cdp_tables_release(CdpTablesHold *hold)
+{
+	close_unused(hold->level);
+	holding = hold->outer;
 }
 
 /* The table that is known of an OID. */
@@ -327,6 +333,9 @@ static CdpTable *
 take(CdpKnownTable *known, Relation relation, LOCKMODE mode)
 {
 	CdpTable *table = known->table;
+	bool is_held = is_to_be_held(known);
+	ResourceOwner owner = opener(known);
+	int owner_level = is_to_be_held(known) ? holding->level : GetCurrentTransactionNestLevel();
 
 	if (table != NULL && table->level > 0)
 		table = make(relation, CurrentMemoryContext); /* it is open already: a function that a constraint calls came here again */
@@ -339,8 +348,9 @@ take(CdpKnownTable *known, Relation relation, LOCKMODE mode)
 		table->is_shared = true;
 	}
 	table->relation = table->target->ri_RelationDesc = relation;
-	table->owner = opener();
-	table->owner_level = holder != NULL ? hold_level : GetCurrentTransactionNestLevel();
+	table->owner = owner;
+	table->owner_level = owner_level;
+	table->is_held = is_held;
 	table->mode = mode;
 	if (table->is_shared)
 		dlist_push_tail(&opened, &table->node);
@@ -351,7 +361,7 @@ take(CdpKnownTable *known, Relation relation, LOCKMODE mode)
 static LOCKMODE
 held_mode(LOCKMODE mode)
 {
-	return holder != NULL ? RowExclusiveLock : mode;
+	return holding != NULL ? RowExclusiveLock : mode;
 }
 
 CdpTable *
@@ -369,11 +379,11 @@ cdp_table_open(CdpTableName *name, LOCKMODE mode)
 		table = use_held(known->table);
 		if (table != NULL)
 			return table;
-		relation = open_relation(known->oid, mode);
+		relation = open_relation(known, mode);
 		if (relation != NULL && (known->table == NULL || known->table->is_valid || cdp_relation_oid(name->name) == known->oid))
 			return take(known, relation, mode);
 		if (relation != NULL)
-			close_relation(relation, opener());
+			close_relation(relation, opener(known));
 		name->known = NULL;
 	}
 }
@@ -383,7 +393,7 @@ cdp_table_open_partition(Oid oid, LOCKMODE mode)
 {
 	CdpKnownTable *known = known_table(oid);
 	CdpTable *table = use_held(known->table);
-	Relation relation = table != NULL ? NULL : open_relation(oid, mode = held_mode(mode));
+	Relation relation = table != NULL ? NULL : open_relation(known, mode = held_mode(mode));
 
 	if (table == NULL && relation == NULL)
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("a partition of a table of cdp does not exist any more"),
@@ -398,8 +408,12 @@ cdp_table_close(CdpTable *table)
 	ResetPerTupleExprContext(table->estate);
 	MemoryContextReset(table->use);
 	table->level = 0;
-	if (table->owner == holder && table->is_shared)
+	if (table->is_held)
+	{
+		if (recent != NULL && recent != table)
+			close_indexes(recent);
 		recent = table;
+	}
 	else
 		shut(table);
 	if (!table->is_shared)

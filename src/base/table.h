@@ -31,6 +31,7 @@ typedef struct CdpTable
 	dlist_node node; /* in the list of all that are open, if it is the session's */
 	ResourceOwner owner; /* what it was opened for, */
 	int owner_level;	 /* and of which transaction that is */
+	bool is_held;		 /* it stays open when nobody uses it */
 	LOCKMODE mode;		 /* of its lock, and those of its indexes */
 	int level;			 /* of the transaction that uses it, 0: nobody does */
 	Relation *indexes; /* that are open */
@@ -70,8 +71,15 @@ extern void cdp_table_close(CdpTable *table);
  * Whoever uses the same tables again and again, as a batch does, holds them: until they are released, in the same
  * subtransaction, those that are closed stay open for whoever opens them next, and all are opened to be written.
  */
-extern void cdp_tables_hold(void);
-extern void cdp_tables_release(void);
+typedef struct CdpTablesHold
+{
+	ResourceOwner owner;
+	int level; /* of its transaction */
+	struct CdpTablesHold *outer;
+} CdpTablesHold;
+
+extern void cdp_tables_hold(CdpTablesHold *hold);
+extern void cdp_tables_release(CdpTablesHold *hold);
 
 /* Close those that nobody uses at the moment, before a statement that changes a table: it wants it for itself. */
 extern void cdp_tables_close(void);

@@ -179,6 +179,7 @@ try_walk(int max, const Delivery *delivery, bool is_first_try, bool is_last_try,
 	ResourceOwner owner = CurrentResourceOwner;
 	int level = GetCurrentTransactionNestLevel();
 	CdpBatch *volatile batch = NULL;
+	CdpTablesHold hold;
 
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(caller);
@@ -187,9 +188,9 @@ try_walk(int max, const Delivery *delivery, bool is_first_try, bool is_last_try,
 		cdp_namespaces_hold(false);
 		batch = begin_batch(max);
 		batch->is_first_try = is_first_try;
-		cdp_tables_hold();
+		cdp_tables_hold(&hold);
 		walk(batch, deliver(batch, delivery));
-		cdp_tables_release();
+		cdp_tables_release(&hold);
 		ReleaseCurrentSubTransaction();
 	}
 	PG_CATCH();

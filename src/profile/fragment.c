@@ -148,11 +148,12 @@ void
 cdp_fragments_store(CdpBatch *batch)
 {
 	CdpGatherer gatherer = {0};
-	CdpBatchFragment **fragments = palloc(sizeof(CdpBatchFragment *) * ((Size) batch->n_fragments + 1));
+	CdpBatchFragment **fragments;
 	CdpColumn *columns[7];
 	int n = 0;
 
 	gather_traits(batch, &gatherer);
+	fragments = palloc(sizeof(CdpBatchFragment *) * ((Size) batch->n_fragments + 1));
 	cdp_gather_build(&gatherer, cdp_stamped_tie_bytes, take_traits, batch);
 	count_events(batch);
 	for (int i = 0; i < batch->n_fragments; i++)

@@ -15,13 +15,11 @@
 #include "postgres.h"
 
 #include "access/xact.h"
-#include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "segment/membership.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
-#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 
 CDP_QUERY(read_segments, "SELECT s.name, s.predicate FROM cdp.segment s ORDER BY s.name COLLATE \"C\"", "");

@@ -142,6 +142,45 @@ ALTER TABLE cdp.event_2026_01 ADD CHECK (ingests(message));
 SELECT events FROM cdp.ingest('{"type": "identify", "userId": "outer", "messageId": "outer", "traits": {"depth": 1}}');
 SELECT cdp.profile('user_id:outer') -> 'traits' AS outer, cdp.profile('user_id:inner') -> 'traits' AS inner;
 
+-- one that comes here again and fails there, by its own check and where it made a partition
+CREATE FUNCTION ingests_in_vain(value text) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+	IF value LIKE 'vain%' THEN
+		BEGIN
+			PERFORM cdp.ingest(format('{"type": "identify", "userId": "fails", "messageId": "fails-%s", "traits": {"depth": 2}}', value), 'default', '2025-08-03');
+		EXCEPTION WHEN check_violation THEN
+			NULL;
+		END;
+	END IF;
+	RETURN true;
+END
+$$;
+ALTER TABLE cdp.identity ADD CONSTRAINT in_vain CHECK (ingests_in_vain(value)), ADD CONSTRAINT no_failure CHECK (value <> 'fails');
+ALTER TABLE cdp.link ADD CONSTRAINT in_vain CHECK (ingests_in_vain('vain' || identifier_b));
+SELECT events FROM cdp.ingest('{"type": "identify", "userId": "vain", "messageId": "vain"}');
+SELECT events FROM cdp.ingest('{"type": "identify", "userId": "vain", "anonymousId": "idle", "messageId": "vain-2"}');
+ALTER TABLE cdp.identity DROP CONSTRAINT in_vain, DROP CONSTRAINT no_failure;
+ALTER TABLE cdp.link DROP CONSTRAINT in_vain;
+ALTER TABLE cdp.change ADD CONSTRAINT in_vain CHECK (ingests_in_vain(data #>> '{traits,name}')), ADD CONSTRAINT no_failure CHECK (data::text NOT LIKE '%fails%');
+SELECT events FROM cdp.ingest('{"type": "identify", "userId": "vain", "messageId": "vain-3", "traits": {"name": "vain"}}');
+ALTER TABLE cdp.change DROP CONSTRAINT in_vain, DROP CONSTRAINT no_failure;
+SELECT count(*) FROM cdp.identifiers WHERE value = 'fails';
+
+-- a trigger that wants the tables for itself
+BEGIN;
+CREATE FUNCTION alters() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	PERFORM cdp.make_partitions('event', '2027-05-01', '2027-05-02');
+	CREATE INDEX IF NOT EXISTS identity_value_idx ON cdp.identity (value);
+	REINDEX TABLE cdp.profile;
+	RETURN NULL;
+END
+$$;
+CREATE TRIGGER alters AFTER INSERT ON cdp.change FOR EACH STATEMENT EXECUTE FUNCTION alters();
+SELECT events FROM cdp.ingest('{"type": "identify", "userId": "outer", "messageId": "alters", "traits": {"depth": 3}}');
+SELECT to_regclass('cdp.event_2027_05') IS NOT NULL AND to_regclass('cdp.identity_value_idx') IS NOT NULL AS altered;
+ROLLBACK;
+
 -- a summary of pages, made at any moment, is told of each row that it lacks: by the message and in batches, in small ranges and large ones
 DROP INDEX cdp.event_received_at_idx, cdp.seen_received_at_idx;
 CREATE INDEX event_received_at_idx ON cdp.event USING brin (received_at) WITH (pages_per_range = 2);

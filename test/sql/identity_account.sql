@@ -86,6 +86,11 @@ SELECT part, differences FROM cdp.verify() WHERE differences > 0;
 SELECT cdp.retract('user_id:ann', 'group_id:acme', 'left long ago');
 SELECT cdp.deny('user_id:ann', 'group_id:acme', 'left long ago');
 
+-- many accounts whose traits one envelope says, of one person
+SELECT sum(i.events) FROM generate_series(1, 40) k, LATERAL (SELECT * FROM cdp.ingest((SELECT jsonb_build_object('batch', jsonb_agg(jsonb_build_object('type', 'group', 'userId', 'zoe',
+	'groupId', k || '-' || n, 'messageId', 'many-' || k || '-' || n, 'traits', jsonb_build_object('n', n)))) FROM generate_series(1, 12 * k) n)::text) OFFSET 0) i;
+SELECT count(*), sum((traits ->> 'n')::int) FROM cdp.profiles WHERE entity = 'account' AND traits ? 'n';
+
 -- in any order and batching the same
 CREATE TABLE script AS SELECT n, jsonb_strip_nulls(jsonb_build_object('type', (ARRAY['group', 'page', 'identify'])[1 + r % 3], 'messageId', '%1$s' || n, 'timestamp', '2026-01-31T09:' || lpad((r / 3 % 60)::text, 2, '0') || ':00Z', 'userId', CASE WHEN r / 7 % 3 > 0 THEN '%1$su' || r / 21 % 6 END, 'anonymousId', '%1$sa' || r / 5 % 5,
 	'groupId', CASE WHEN r / 11 % 3 > 0 THEN '%1$sg' || r / 33 % 4 END, 'traits', jsonb_build_object('n', r % 10), 'context', jsonb_build_object('crmAccount', CASE WHEN r / 13 % 2 > 0 THEN '%1$sc' || r / 26 % 5 END)))::text AS payload
