@@ -1,7 +1,7 @@
 # Nothing is lost, nothing counts twice, nobody meets an error that is not documented, and what was derived is right,
 # when sessions of every kind write about the same people at the same time: one message a transaction, several with
 # savepoints, under each isolation level, prepared, rolled back; by COPY and cdp.process(); the same messages in
-# several of them; and stewards pin, deny, retract and undo.
+# several of them; stewards pin, deny, retract and undo; and an administrator makes indexes anew and sums up their ranges.
 #
 # CDP_SOAK=n runs n rounds, from another seed each.
 use strict;
@@ -84,6 +84,20 @@ sub steward
 	return $sql;
 }
 
+# What an administrator does meanwhile.
+sub administrate
+{
+	my @indexes = map { "cdp.$_" } qw(identity_pkey identity_namespace_value_key identity_profile_id_idx profile_pkey profile_component_id_idx link_pkey fragment_pkey seen_pkey timeline_part_pkey);
+	my $sql = '';
+
+	for (1 .. 3)
+	{
+		$sql .= "REINDEX INDEX CONCURRENTLY $_;\nSELECT brin_summarize_new_values('cdp.seen_received_at_idx');\n" for @indexes;
+		$sql .= "VACUUM ANALYZE cdp.profile, cdp.identity, cdp.seen;\n";
+	}
+	return $sql;
+}
+
 # May a session of a kind meet an error?
 sub is_documented
 {
@@ -120,6 +134,7 @@ for my $round (1 .. ($ENV{CDP_SOAK} || 1))
 		$sessions{$kind} = $sql;
 	}
 	$sessions{steward} = steward();
+	$sessions{administrator} = administrate();
 	$sessions{process} = "SELECT cdp.process(20);\nSELECT cdp.maintain();\n" x (MESSAGES / 3);
 	for my $who (keys %sessions)
 	{
