@@ -68,31 +68,38 @@ CDP_QUERY(lock_consumer, "SELECT pg_advisory_xact_lock(hashtext('cdp.process'), 
 CDP_QUERY(store_payload, "INSERT INTO cdp.inbox (received_at, source, payload) VALUES ($1, coalesce($2, 'default'), $3)",
 		  "timestamptz,text,text");
 
+/* Run a stage and note how long it took. */
+static void
+run_timed(const Stage *stage, CdpBatch *batch, StringInfo times)
+{
+	instr_time start, end;
+
+	INSTR_TIME_SET_CURRENT(start);
+	stage->run(batch);
+	INSTR_TIME_SET_CURRENT(end);
+	INSTR_TIME_SUBTRACT(end, start);
+	appendStringInfo(times, " %s=%.0f", stage->name, (double) INSTR_TIME_GET_MICROSEC(end));
+}
+
 /* Walk a batch through the stages from one on. */
 static void
 walk(CdpBatch *batch, int first_stage)
 {
-	StringInfoData times;
+	StringInfo times = cdp_log_stage_times ? makeStringInfo() : NULL;
 
-	if (cdp_log_stage_times)
-		initStringInfo(&times);
 	batch->namespaces = cdp_namespaces_load();
 	for (int i = first_stage; i < (int) lengthof(stages); i++)
 	{
-		instr_time start, end;
-
 		CHECK_FOR_INTERRUPTS();
 		if (batch->cause != NULL)
 			cdp_show_progress(psprintf("%s %d identifiers", stages[i].name, batch->n_identifiers));
-		INSTR_TIME_SET_CURRENT(start);
-		stages[i].run(batch);
-		INSTR_TIME_SET_CURRENT(end);
-		INSTR_TIME_SUBTRACT(end, start);
-		if (cdp_log_stage_times)
-			appendStringInfo(&times, " %s=%.0f", stages[i].name, (double) INSTR_TIME_GET_MICROSEC(end));
+		if (times != NULL)
+			run_timed(&stages[i], batch, times);
+		else
+			stages[i].run(batch);
 	}
-	if (cdp_log_stage_times)
-		ereport(LOG, (errmsg("cdp batch: messages=" INT64_FORMAT " microseconds:%s", batch->received, times.data)));
+	if (times != NULL)
+		ereport(LOG, (errmsg("cdp batch: messages=" INT64_FORMAT " microseconds:%s", batch->received, times->data)));
 }
 
 /* The number of a stage. */
