@@ -23,6 +23,10 @@ OBJS = $(sort src/cdp.o $(patsubst $(srcdir)/%.c,%.o,$(foreach noun,$(NOUNS),$(w
 
 PG_CPPFLAGS = -I$(srcdir)/src -DCDP_VERSION='"$(EXTVERSION)"'
 PG_CFLAGS = -Wno-declaration-after-statement -Wno-vla
+ifeq ($(shell uname -s), Linux) # calls from file to file, and to the server, by no detour
+PG_CFLAGS += -fno-semantic-interposition -fno-plt
+SHLIB_LINK += -Wl,-Bsymbolic-functions
+endif
 override with_llvm = no # bitcode would triple the build and inline nothing of value
 
 REGRESS_OPTS = --inputdir=test --load-extension=cdp

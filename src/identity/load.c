@@ -12,7 +12,7 @@
 #define NODE_COLUMNS "identifier_id, namespace, value, profile_id, is_contested, event_count"
 #define LINK_COLUMNS "identifier_a, identifier_b, first_seen_at, last_seen_at, event_count, status, reason"
 
-CdpScan cdp_profiles_of_components = CDP_SCANNED("profile", "profile_component_id_idx", 1, "component_id, profile_id", "int8[]");
+CDP_SCAN(profiles_of_components, "profile", "profile_component_id_idx", 1, "component_id, profile_id, identifier_id, entity", "int8[]");
 CDP_SCAN(nodes_of_profiles, "identity", "identity_profile_id_idx", 1, "profile_id, " NODE_COLUMNS, "int8[]");
 CDP_SCAN(links_of_nodes, "link", "link_pkey", 1, LINK_COLUMNS, "int8[]");
 CDP_QUERY(read_all_nodes, "SELECT profile_id, " NODE_COLUMNS " FROM cdp.identity", "");
@@ -69,7 +69,37 @@ typedef struct Finding
 	int n_nodes;
 	int nodes_capacity;
 	int links_capacity;
+	int profiles_capacity;
 } Finding;
+
+/* A profile id that was minted for an identifier of the components. */
+static void
+take_profile(void *arg, int i, Datum *values, bool *nulls)
+{
+	Finding *finding = arg;
+	CdpGraph *graph = finding->graph;
+
+	CDP_GROW(graph->profiles, graph->n_profiles, finding->profiles_capacity, 8);
+	graph->profiles[graph->n_profiles++] =
+		(CdpStoredProfile){DatumGetInt64(values[1]), nulls[2] ? 0 : DatumGetInt64(values[2]), TextDatumGetCString(values[3])};
+}
+
+static int
+compare_profiles(const void *a, const void *b)
+{
+	return cdp_compare_int64(&((const CdpStoredProfile *) a)->profile_id, &((const CdpStoredProfile *) b)->profile_id);
+}
+
+/* Read the profile ids of components. */
+static void
+read_profiles(Finding *finding, const int64 *components, int n)
+{
+	CdpColumn *keys = cdp_int64_column(components, n);
+	CdpGraph *graph = finding->graph;
+
+	cdp_scan(&profiles_of_components, &keys, take_profile, finding);
+	qsort(graph->profiles, graph->n_profiles, sizeof(CdpStoredProfile), compare_profiles);
+}
 
 /* A node; where its namespace is no longer known it can only be gone. */
 static void
@@ -271,10 +301,12 @@ cdp_graph_load(CdpGraph *graph, const CdpNamespaces *namespaces, const int64 *co
 		take_all(&read_all_nodes, 7, take_node, &finding);
 	else
 	{
-		int64 *profile_ids;
-		int n_profiles = cdp_scan_int64(&cdp_profiles_of_components, components, n, &profile_ids);
-		CdpColumn *keys = cdp_int64_column(profile_ids, n_profiles);
+		CdpColumn *keys;
 
+		read_profiles(&finding, components, n);
+		keys = cdp_column(INT8OID, graph->n_profiles);
+		for (int i = 0; i < graph->n_profiles; i++)
+			cdp_column_add(keys, Int64GetDatum(graph->profiles[i].profile_id));
 		cdp_scan(&nodes_of_profiles, &keys, take_node, &finding);
 	}
 	settle_nodes(&finding);

@@ -24,9 +24,19 @@ typedef struct CdpStoredLink
 	char *reason;
 } CdpStoredLink;
 
+/* What it says of a profile id. */
+typedef struct CdpStoredProfile
+{
+	int64 profile_id;
+	int64 identifier_id; /* for which it was minted; 0: nobody has it any more */
+	char *entity;
+} CdpStoredProfile;
+
 typedef struct CdpGraph
 {
 	const CdpNamespaces *namespaces;
+	CdpStoredProfile *profiles; /* all of the components, by id; not where everything is read */
+	int n_profiles;
 	CdpNode *nodes;
 	CdpStoredNode *stored_nodes;
 	int n_nodes;
@@ -44,9 +54,6 @@ typedef struct CdpGraph
 
 /* The reason of a link that connects two clusters of a frozen component, since that is so. */
 #define CDP_REASON_FROZEN "frozen"
-
-/* By component: all profile ids of it. */
-extern CdpScan cdp_profiles_of_components;
 
 /* Read components, or with NULL everything. SPI is connected. */
 extern void cdp_graph_load(CdpGraph *graph, const CdpNamespaces *namespaces, const int64 *components, int n);

@@ -14,7 +14,6 @@
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
 
-CDP_SCAN(minted_of_components, "profile", "profile_component_id_idx", 1, "component_id, profile_id, identifier_id, entity", "int8[]");
 CDP_UPSERT(move_identifiers, "identity", "identity_pkey", 1, "identifier_id, profile_id, is_contested", "$1, $2, $3", "int8[],int8[],bool[]");
 CDP_QUERY(forget_identifiers, "SELECT cdp.forget_identifiers($1, $2, $3)", "int8[],int8[],int8[]");
 CDP_APPEND(append_moves, "identity_change", "identifier_id, from_profile_id, to_profile_id, cause, changed_at",
@@ -80,19 +79,6 @@ heir_of(const Partition *p, int64 identifier_id)
 	return heir;
 }
 
-/* A profile id that was minted for an identifier of these components. */
-static void
-take_minted(void *arg, int i, Datum *values, bool *nulls)
-{
-	Partition *p = arg;
-	int64 identifier_id = nulls[2] ? 0 : DatumGetInt64(values[2]);
-	int node = cdp_graph_node(&p->graph, identifier_id);
-
-	CDP_GROW(p->minted, p->n_minted, p->minted_capacity, 8);
-	p->minted[p->n_minted++] = (Minted){DatumGetInt64(values[1]), TextDatumGetCString(values[3]),
-										node >= 0 ? node : heir_of(p, identifier_id), identifier_id};
-}
-
 static int
 compare_minted(const void *a, const void *b)
 {
@@ -102,14 +88,22 @@ compare_minted(const void *a, const void *b)
 	return p < q ? -1 : p > q;
 }
 
-/* Read the profile ids that were ever minted for these identifiers, by id. */
+/* List the profile ids that were ever minted for these identifiers, by id. */
 static void
-read_minted_ids(Partition *p, const int64 *components, int n)
+list_minted_ids(Partition *p)
 {
-	CdpColumn *keys = cdp_int64_column(components, n);
+	const CdpGraph *graph = &p->graph;
 
-	cdp_scan(&minted_of_components, &keys, take_minted, p);
-	qsort(p->minted, p->n_minted, sizeof(Minted), compare_minted);
+	p->minted_capacity = graph->n_profiles + 1;
+	p->minted = palloc_extended(sizeof(Minted) * (Size) p->minted_capacity, MCXT_ALLOC_HUGE);
+	for (int i = 0; i < graph->n_profiles; i++)
+	{
+		const CdpStoredProfile *profile = &graph->profiles[i];
+		int node = cdp_graph_node(graph, profile->identifier_id);
+
+		p->minted[p->n_minted++] = (Minted){profile->profile_id, profile->entity, node >= 0 ? node : heir_of(p, profile->identifier_id),
+											profile->identifier_id};
+	}
 }
 
 /* Give each cluster its id: the oldest minted for one of its identifiers, else a new one for its strongest. */
@@ -446,7 +440,7 @@ cdp_component_resolve(CdpBatch *batch, const int64 *components, int n)
 	mark_new(&p);
 	cdp_graph_resolve(&p.graph);
 	report_frozen(&p);
-	read_minted_ids(&p, components, n);
+	list_minted_ids(&p);
 	name_clusters(&p);
 	name_components(&p);
 	store_profiles(&p);
