@@ -66,7 +66,7 @@ merge_by_index(CdpUpsert *upsert, CdpTable *table, CdpColumn *const *columns, Cd
 			   bool *is_new)
 {
 	MemoryContext caller = CurrentMemoryContext;
-	MemoryContext scratch = AllocSetContextCreate(caller, "cdp upsert row", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext scratch = GetPerTupleMemoryContext(table->estate);
 	CdpScanner scanner;
 	bool is_written = false;
 
@@ -94,7 +94,6 @@ merge_by_index(CdpUpsert *upsert, CdpTable *table, CdpColumn *const *columns, Cd
 		MemoryContextReset(scratch);
 	}
 	cdp_scanner_end(&scanner);
-	MemoryContextDelete(scratch);
 	return is_written;
 }
 

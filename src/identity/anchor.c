@@ -84,6 +84,17 @@ note_sign_in(const CdpBatch *batch, CdpColumn **columns, const CdpMessage *m, in
 	cdp_column_add(columns[4], Int64GetDatum(batch->identifiers[m->strongest].identifier_id));
 }
 
+static bool
+is_any_contested(const CdpBatch *batch)
+{
+	for (int i = 0; i < batch->n_identifiers; i++)
+	{
+		if (batch->identifiers[i].is_contested)
+			return true;
+	}
+	return false;
+}
+
 /* Write the batch's sign-ins on contested devices; lists the devices on which one takes events over that came before. */
 static void
 store_sign_ins(Anchor *anchor)
@@ -93,6 +104,8 @@ store_sign_ins(Anchor *anchor)
 	Datum arguments[lengthof(sign_in_types)];
 	uint64 n;
 
+	if (!is_any_contested(batch))
+		return;
 	for (int i = 0; i < (int) lengthof(sign_in_types); i++)
 		columns[i] = cdp_column(sign_in_types[i], 64);
 	for (int i = 0; i < batch->n_messages; i++)

@@ -320,6 +320,8 @@ forget(Partition *p, Moves *m)
 	CdpColumn *columns[lengthof(types)]; /* who is gone; profile ids and whose they were */
 	Datum arguments[lengthof(types)];
 
+	if (p->graph.n_gone == 0)
+		return;
 	make_columns(columns, types, lengthof(types));
 	for (int i = 0; i < p->graph.n_gone; i++)
 	{
@@ -330,15 +332,13 @@ forget(Partition *p, Moves *m)
 		cdp_batch_refold(p->batch, gone->profile_id);
 		note_id(&p->batch->bereft, &p->batch->n_bereft, gone->profile_id);
 	}
-	for (int i = 0; i < p->n_minted && p->graph.n_gone > 0; i++)
+	for (int i = 0; i < p->n_minted; i++)
 	{
 		cdp_column_add(columns[1], Int64GetDatum(p->minted[i].profile_id));
 		cdp_column_add(columns[2], Int64GetDatum(p->minted[i].identifier_id));
 		if (p->minted[i].node < 0)
 			add_batch_move(p->batch, p->minted[i].profile_id, 0, false);
 	}
-	if (columns[0]->n == 0)
-		return;
 	for (int i = 0; i < (int) lengthof(types); i++)
 		arguments[i] = cdp_column_array(columns[i]);
 	cdp_run(&forget_identifiers, arguments, NULL);
