@@ -111,7 +111,7 @@ take_identifier(void *arg, int i, Datum *values, bool *nulls)
 	text *value = DatumGetTextPP(values[2]);
 	Identifier *identifier;
 
-	CDP_GROW_IN(telling->changes->batch->context, telling->identifiers, telling->n_identifiers, telling->capacity, 16);
+	CDP_GROW(telling->identifiers, telling->n_identifiers, telling->capacity, 16);
 	identifier = &telling->identifiers[telling->n_identifiers++];
 	identifier->profile = i;
 	identifier->namespace_length = VARSIZE_ANY_EXHDR(name);

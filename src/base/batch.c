@@ -42,18 +42,10 @@ cdp_batch_refold(CdpBatch *batch, int64 profile_id)
 	add_id(batch, &batch->refolded_profiles, &batch->n_refolded_profiles, &batch->refolded_profiles_capacity, profile_id);
 }
 
-static int
-compare_profiles(const void *a, const void *b)
-{
-	return cdp_compare_int64(&((const CdpBatchProfile *) a)->profile_id, &((const CdpBatchProfile *) b)->profile_id);
-}
-
 CdpBatchProfile *
 cdp_batch_locked(const CdpBatch *batch, int64 profile_id)
 {
-	CdpBatchProfile key = {.profile_id = profile_id};
-
-	return batch->n_locked == 0 ? NULL : bsearch(&key, batch->locked, batch->n_locked, sizeof(CdpBatchProfile), compare_profiles);
+	return batch->n_locked == 0 ? NULL : bsearch(&profile_id, batch->locked, batch->n_locked, sizeof(CdpBatchProfile), cdp_compare_int64);
 }
 
 CdpColumn *

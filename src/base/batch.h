@@ -218,8 +218,10 @@ typedef struct CdpBatch
 
 	int64 *recontested; /* devices that became contested, or are so no longer */
 	int n_recontested;
+	int recontested_capacity;
 	int64 *bereft; /* profiles that had an identifier which nobody has any more; among those to be folded again */
 	int n_bereft;
+	int bereft_capacity;
 
 	CdpBatchFragment *fragments;
 	int n_fragments;

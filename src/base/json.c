@@ -373,7 +373,7 @@ put_utf8(uint32 c, char *out)
 	return 4;
 }
 
-/* Decode \uXXXX at s (after the u); returns how many characters of the text it used. */
+/* Decode the hexadecimal digits of a \u escape, which begin at s; returns how many characters of the text it used. */
 static int
 unescape_unicode(const char *s, const char *end, char *out, int *written)
 {

@@ -84,7 +84,7 @@ extern void cdp_column_add_text(CdpColumn *column, const char *value, int len); 
 extern Datum cdp_column_array(CdpColumn *column);
 
 /* Sets of ids: sort and drop repeats (returns how many stay); as a column; as an array parameter. */
-extern int cdp_compare_int64(const void *a, const void *b); /* for qsort and bsearch */
+extern int cdp_compare_int64(const void *a, const void *b); /* for qsort and bsearch, also of structs that begin with one */
 extern int cdp_sort_distinct(int64 *values, int n);
 extern CdpColumn *cdp_int64_column(const int64 *values, int n);
 extern Datum cdp_int64_array(const int64 *values, int n);

@@ -202,14 +202,7 @@ cdp_table_open_index(CdpTable *table, Oid oid)
 		if (RelationGetRelid(table->indexes[i]) == oid)
 			return table->indexes[i];
 	}
-	if (table->n_indexes == table->max_indexes)
-	{
-		int max = Max(4, 2 * table->max_indexes);
-
-		table->indexes = table->indexes == NULL ? MemoryContextAlloc(table->context, sizeof(Relation) * max)
-												: repalloc(table->indexes, sizeof(Relation) * max);
-		table->max_indexes = max;
-	}
+	CDP_GROW_IN(table->context, table->indexes, table->n_indexes, table->max_indexes, 4);
 	CurrentResourceOwner = table->owner;
 	index = index_open(oid, table->mode);
 	CurrentResourceOwner = current;
@@ -335,7 +328,6 @@ take(CdpKnownTable *known, Relation relation, LOCKMODE mode)
 	CdpTable *table = known->table;
 	bool is_held = is_to_be_held(known);
 	ResourceOwner owner = opener(known);
-	int owner_level = is_to_be_held(known) ? holding->level : GetCurrentTransactionNestLevel();
 
 	if (table != NULL && table->level > 0)
 		table = make(relation, CurrentMemoryContext); /* it is open already: a function that a constraint calls came here again */
@@ -349,7 +341,7 @@ take(CdpKnownTable *known, Relation relation, LOCKMODE mode)
 	}
 	table->relation = table->target->ri_RelationDesc = relation;
 	table->owner = owner;
-	table->owner_level = owner_level;
+	table->owner_level = is_held ? holding->level : GetCurrentTransactionNestLevel();
 	table->is_held = is_held;
 	table->mode = mode;
 	if (table->is_shared)

@@ -84,12 +84,6 @@ take_profile(void *arg, int i, Datum *values, bool *nulls)
 		(CdpStoredProfile){DatumGetInt64(values[1]), nulls[2] ? 0 : DatumGetInt64(values[2]), TextDatumGetCString(values[3])};
 }
 
-static int
-compare_profiles(const void *a, const void *b)
-{
-	return cdp_compare_int64(&((const CdpStoredProfile *) a)->profile_id, &((const CdpStoredProfile *) b)->profile_id);
-}
-
 /* Read the profile ids of components. */
 static void
 read_profiles(Finding *finding, const int64 *components, int n)
@@ -98,7 +92,7 @@ read_profiles(Finding *finding, const int64 *components, int n)
 	CdpGraph *graph = finding->graph;
 
 	cdp_scan(&profiles_of_components, &keys, take_profile, finding);
-	qsort(graph->profiles, graph->n_profiles, sizeof(CdpStoredProfile), compare_profiles);
+	qsort(graph->profiles, graph->n_profiles, sizeof(CdpStoredProfile), cdp_compare_int64);
 }
 
 /* A node; where its namespace is no longer known it can only be gone. */
@@ -115,15 +109,6 @@ take_node(void *arg, int i, Datum *values, bool *nulls)
 		(Found){{DatumGetInt64(values[1]), DatumGetInt64(values[4]), DatumGetBool(values[5])},
 				{.namespace_index = ns, .value = value, .value_length = strlen(value)},
 				DatumGetInt64(values[6]) == 0};
-}
-
-static int
-compare_found(const void *a, const void *b)
-{
-	int64 p = ((const Found *) a)->stored.identifier_id;
-	int64 q = ((const Found *) b)->stored.identifier_id;
-
-	return p < q ? -1 : p > q;
 }
 
 /* Of the nodes that no event mentions those that nothing else mentions either, sorted; returns how many. */
@@ -160,7 +145,7 @@ settle_nodes(Finding *finding)
 	int64 *unmentioned = NULL;
 	int n_unmentioned;
 
-	qsort(finding->nodes, n, sizeof(Found), compare_found);
+	qsort(finding->nodes, n, sizeof(Found), cdp_compare_int64);
 	n_unmentioned = find_unmentioned(finding, &unmentioned);
 	graph->nodes = palloc_extended(sizeof(CdpNode) * (n + 1), MCXT_ALLOC_HUGE);
 	graph->stored_nodes = palloc_extended(sizeof(CdpStoredNode) * (n + 1), MCXT_ALLOC_HUGE);

@@ -147,12 +147,6 @@ take_member(void *arg, int i, Datum *values, bool *nulls)
 													 .place = *(ItemPointer) DatumGetPointer(values[2])};
 }
 
-static int
-compare_members(const void *a, const void *b)
-{
-	return cdp_compare_int64(&((const CdpBatchProfile *) a)->profile_id, &((const CdpBatchProfile *) b)->profile_id);
-}
-
 /* Find the profiles of components. */
 static void
 find_members(Members *members, const int64 *components, int n)
@@ -160,7 +154,7 @@ find_members(Members *members, const int64 *components, int n)
 	CdpColumn *keys = cdp_int64_column(components, n);
 
 	cdp_scan(&members_of_components, &keys, take_member, members);
-	qsort(members->items, members->n, sizeof(CdpBatchProfile), compare_members);
+	qsort(members->items, members->n, sizeof(CdpBatchProfile), cdp_compare_int64);
 }
 
 /*
@@ -177,9 +171,7 @@ find_all_members(Members *members, const int64 *profiles, int n)
 	find_members(members, profiles, n);
 	for (int i = 0; i < n; i++)
 	{
-		CdpBatchProfile key = {.profile_id = profiles[i]};
-
-		if (members->n == 0 || bsearch(&key, members->items, members->n, sizeof(CdpBatchProfile), compare_members) == NULL)
+		if (members->n == 0 || bsearch(&profiles[i], members->items, members->n, sizeof(CdpBatchProfile), cdp_compare_int64) == NULL)
 			others[n_others++] = profiles[i];
 	}
 	if (n_others > 0)

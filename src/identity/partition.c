@@ -79,15 +79,6 @@ heir_of(const Partition *p, int64 identifier_id)
 	return heir;
 }
 
-static int
-compare_minted(const void *a, const void *b)
-{
-	int64 p = ((const Minted *) a)->profile_id;
-	int64 q = ((const Minted *) b)->profile_id;
-
-	return p < q ? -1 : p > q;
-}
-
 /* List the profile ids that were ever minted for these identifiers, by id. */
 static void
 list_minted_ids(Partition *p)
@@ -143,7 +134,7 @@ name_clusters(Partition *p)
 		p->minted[p->n_minted++] =
 			(Minted){name[i], p->graph.namespaces->items[nodes[strongest[i]].namespace_index].entity, strongest[i]};
 	}
-	qsort(p->minted, p->n_minted, sizeof(Minted), compare_minted);
+	qsort(p->minted, p->n_minted, sizeof(Minted), cdp_compare_int64);
 	p->new_profile_id = palloc(sizeof(int64) * (Size) (n + 1));
 	for (int i = 0; i < n; i++)
 		p->new_profile_id[i] = name[nodes[i].cluster];
@@ -301,17 +292,6 @@ note_move(Partition *p, Moves *m, int node)
 	add_history(m, p->graph.stored_nodes[node].identifier_id, p->graph.stored_nodes[node].is_new ? 0 : from, to, cause);
 }
 
-/* Add an id to one of the batch's lists. */
-static void
-note_id(int64 **ids, int *n, int64 id)
-{
-	if (*ids == NULL)
-		*ids = palloc(sizeof(int64) * 16);
-	else if (*n >= 16 && (*n & (*n - 1)) == 0)
-		*ids = repalloc_huge(*ids, sizeof(int64) * (Size) *n * 2);
-	(*ids)[(*n)++] = id;
-}
-
 /* Forget the identifiers that are gone. */
 static void
 forget(Partition *p, Moves *m)
@@ -330,7 +310,8 @@ forget(Partition *p, Moves *m)
 		cdp_column_add(columns[0], Int64GetDatum(gone->identifier_id));
 		add_history(m, gone->identifier_id, gone->profile_id, 0, p->batch->cause != NULL ? p->batch->cause : "ruling");
 		cdp_batch_refold(p->batch, gone->profile_id);
-		note_id(&p->batch->bereft, &p->batch->n_bereft, gone->profile_id);
+		CDP_GROW_IN(p->batch->context, p->batch->bereft, p->batch->n_bereft, p->batch->bereft_capacity, 16);
+		p->batch->bereft[p->batch->n_bereft++] = gone->profile_id;
 	}
 	for (int i = 0; i < p->n_minted; i++)
 	{
@@ -365,7 +346,10 @@ store_identifiers(Partition *p)
 			cdp_column_add(m.changed[2], BoolGetDatum(is_contested));
 		}
 		if (is_contested != stored->is_contested)
-			note_id(&p->batch->recontested, &p->batch->n_recontested, stored->identifier_id);
+		{
+			CDP_GROW_IN(p->batch->context, p->batch->recontested, p->batch->n_recontested, p->batch->recontested_capacity, 16);
+			p->batch->recontested[p->batch->n_recontested++] = stored->identifier_id;
+		}
 		if (is_moved || stored->is_new)
 			note_move(p, &m, i);
 	}

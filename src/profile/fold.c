@@ -158,15 +158,6 @@ merge_profile(void *arg, int i, Datum *values, bool *nulls)
 	return true;
 }
 
-static int
-compare_additions(const void *a, const void *b)
-{
-	const Addition *p = a;
-	const Addition *q = b;
-
-	return p->profile_id < q->profile_id ? -1 : p->profile_id > q->profile_id;
-}
-
 /* Is a profile among the first n of those to be folded as a whole, which are sorted? */
 static bool
 is_refolded(const CdpBatch *batch, int n, int64 profile_id)
@@ -340,7 +331,7 @@ add(Fold *fold)
 	CdpColumn *ids = cdp_column(INT8OID, fold->n_additions);
 	int n = fold->n_additions;
 
-	qsort(fold->additions, n, sizeof(Addition), compare_additions);
+	qsort(fold->additions, n, sizeof(Addition), cdp_compare_int64);
 	fold->n_additions = 0;
 	for (int i = 0; i < n; i++)
 	{
