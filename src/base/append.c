@@ -193,6 +193,8 @@ flush(Appender *a, RowBuffer *buffer)
 
 	table_multi_insert(table->relation, table->slots, buffer->n, a->command, 0, buffer->state);
 	MemoryContextSwitchTo(old);
+	for (int i = 0; i < buffer->n; i++)
+		table->slots[i]->tts_nvalid = table->columns->natts; /* what they were filled with still stands there: no need to take the row apart */
 	cdp_table_enter(table, table->slots, buffer->n);
 	for (int i = 0; i < buffer->n; i++)
 		ExecClearTuple(table->slots[i]);

@@ -8,9 +8,10 @@
  */
 #include "postgres.h"
 
-#include "access/brin_revmap.h"
+#include "access/brin_page.h"
 #include "access/genam.h"
 #include "base/base.h"
+#include "base/page.h"
 #include "catalog/pg_am.h"
 #include "executor/executor.h"
 #include "storage/bufmgr.h"
@@ -19,8 +20,8 @@
 typedef struct CdpRanged
 {
 	int index; /* in the ResultRelInfo */
-	BrinRevmap *revmap; /* NULL: not needed yet */
-	BlockNumber pages; /* of a range */
+	BlockNumber pages; /* of a range; 0: not read yet */
+	BlockNumber last_map; /* the last of its pages that say where summaries are; more may have come since */
 	BlockNumber range;
 	bool is_summarized;
 } CdpRanged;
@@ -40,7 +41,7 @@ find_indexes(CdpTable *table)
 
 		table->index_oids[i] = RelationGetRelid(index);
 		if (index->rd_rel->relam == BRIN_AM_OID && target->ri_IndexRelationInfo[i]->ii_ReadyForInserts)
-			table->ranged[table->n_ranged++].index = i;
+			table->ranged[table->n_ranged++] = (CdpRanged){.index = i, .range = InvalidBlockNumber};
 	}
 	ExecCloseIndices(target);
 }
@@ -78,35 +79,39 @@ cdp_table_end_entries(CdpTable *table)
 	}
 }
 
-/* Is there a summary of a range? */
-static bool
-is_summarized(CdpRanged *ranged, BlockNumber range)
+/* Read what an index says of itself. */
+static void
+read_meta(CdpRanged *ranged, Relation index)
 {
-	Buffer buffer = InvalidBuffer;
-	OffsetNumber offset;
-#if PG_VERSION_NUM >= 170000
-	bool found = brinGetTupleForHeapBlock(ranged->revmap, range, &buffer, &offset, NULL, BUFFER_LOCK_SHARE) != NULL;
-#else
-	bool found = brinGetTupleForHeapBlock(ranged->revmap, range, &buffer, &offset, NULL, BUFFER_LOCK_SHARE, NULL) != NULL;
-#endif
+	Buffer buffer = ReadBuffer(index, BRIN_METAPAGE_BLKNO);
+	const BrinMetaPageData *meta = (const BrinMetaPageData *) PageGetContents(BufferGetPage(buffer));
 
-	if (found)
-		LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
-	if (BufferIsValid(buffer))
-		ReleaseBuffer(buffer);
-	return found;
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	ranged->pages = meta->pagesPerRange;
+	ranged->last_map = meta->lastRevmapPage;
+	UnlockReleaseBuffer(buffer);
 }
 
-/* Begin to look at an index's ranges. */
-static void
-begin_ranges(CdpRanged *ranged, Relation index)
+/* Is there a summary of a range? */
+static bool
+is_summarized(CdpRanged *ranged, Relation index, BlockNumber range)
 {
-#if PG_VERSION_NUM >= 170000
-	ranged->revmap = brinRevmapInitialize(index, &ranged->pages);
-#else
-	ranged->revmap = brinRevmapInitialize(index, &ranged->pages, NULL);
-#endif
-	ranged->range = InvalidBlockNumber;
+	BlockNumber n = range / ranged->pages;
+	BlockNumber map = BRIN_METAPAGE_BLKNO + 1 + n / REVMAP_PAGE_MAXITEMS;
+	const RevmapContents *contents;
+	Buffer buffer;
+	bool found;
+
+	if (map > ranged->last_map)
+		read_meta(ranged, index);
+	if (map > ranged->last_map)
+		return false;
+	buffer = cdp_page_read(index, map);
+	contents = (const RevmapContents *) PageGetContents(BufferGetPage(buffer));
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	found = ItemPointerIsValid(&contents->rm_tids[n % REVMAP_PAGE_MAXITEMS]);
+	UnlockReleaseBuffer(buffer);
+	return found;
 }
 
 /*
@@ -119,15 +124,15 @@ wants(CdpRanged *ranged, Relation index, ItemPointer row)
 	BlockNumber block = ItemPointerGetBlockNumber(row);
 	BlockNumber range;
 
-	if (ranged->revmap == NULL)
-		begin_ranges(ranged, index);
+	if (ranged->pages == 0)
+		read_meta(ranged, index);
 	range = block - block % ranged->pages;
 	if (block == range && ItemPointerGetOffsetNumber(row) == FirstOffsetNumber)
 		return true;
 	if (range != ranged->range)
 	{
 		ranged->range = range;
-		ranged->is_summarized = is_summarized(ranged, range);
+		ranged->is_summarized = is_summarized(ranged, index, range);
 	}
 	return ranged->is_summarized;
 }
@@ -159,11 +164,8 @@ cdp_table_enter(CdpTable *table, TupleTableSlot **rows, int n)
 		}
 		enter(table, rows[i], false, false);
 	}
-	for (int k = 0; k < table->n_ranged && n > 0; k++)
-	{
-		brinRevmapTerminate(table->ranged[k].revmap);
-		table->ranged[k].revmap = NULL;
-	}
+	for (int k = 0; k < table->n_ranged; k++)
+		table->ranged[k].range = InvalidBlockNumber; /* soon it may have a summary */
 }
 
 void

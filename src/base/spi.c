@@ -262,6 +262,7 @@ describe_type(CdpColumn *column)
 			column->typalign = TYPALIGN_DOUBLE;
 			break;
 		case INT4OID:
+		case DATEOID:
 			column->typlen = sizeof(int32);
 			column->typbyval = true;
 			column->typalign = TYPALIGN_INT;

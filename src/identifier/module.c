@@ -2,13 +2,15 @@
  * module.c
  *		Opening the modules beside cdp.so, and a memory of the phone numbers read lately.
  *
- * Reading a phone number takes 10 to 30 microseconds, and a batch says the same ones again and again.
+ * Reading a phone number takes 10 to 30 microseconds, and a batch says the same ones again and again.  To open the
+ * module of phone numbers takes 10 milliseconds; a server that preloads cdp has done it for all its sessions.
  */
 #include "postgres.h"
 
 #include "identifier/identifier.h"
 #include "identifier/module.h"
 #include "common/hashfn.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 
 PG_FUNCTION_INFO_V1(cdp_is_phone_region);
@@ -39,6 +41,60 @@ load(const char *module, const char *function, const char *library)
 	return loaded;
 }
 
+static CdpPhoneToE164 *phone_to_e164 = NULL;
+static CdpPhoneIsRegion *phone_is_region = NULL;
+static CdpDomainToAscii *domain_to_ascii = NULL;
+
+static void
+open_phone(void)
+{
+	if (phone_is_region != NULL)
+		return;
+	phone_to_e164 = load("cdp_phone", "cdp_phone_to_e164", "libphonenumber");
+	phone_is_region = load("cdp_phone", "cdp_phone_is_region", "libphonenumber");
+}
+
+static void
+open_domain(void)
+{
+	if (domain_to_ascii == NULL)
+		domain_to_ascii = load("cdp_domain", "cdp_domain_to_ascii", "libidn2");
+}
+
+/* Open a module for all sessions to come; one that is not there is missed by whoever needs it. */
+static void
+preload(void (*open)(void))
+{
+	PG_TRY();
+	{
+		open();
+	}
+	PG_CATCH();
+	{
+		ErrorData *error;
+
+		MemoryContextSwitchTo(TopMemoryContext);
+		error = CopyErrorData();
+		FlushErrorState();
+		ereport(LOG, (errmsg("%s", error->message), errdetail_internal("%s", error->detail), errhint("%s", error->hint)));
+		FreeErrorData(error);
+	}
+	PG_END_TRY();
+}
+
+void
+cdp_modules_init(void)
+{
+	char number[CDP_MAX_E164_BYTES];
+
+	if (!process_shared_preload_libraries_in_progress)
+		return;
+	preload(open_phone);
+	preload(open_domain);
+	if (phone_to_e164 != NULL)
+		phone_to_e164("+1 201 555 0123", 15, "", number); /* it reads its tables, and makes the expressions that all numbers need */
+}
+
 /* A phone number as it was written, after the two letters of its region, and what came of it. */
 typedef struct ReadPhone
 {
@@ -53,14 +109,12 @@ static ReadPhone read_phones[4096]; /* each at the place of its hash; the last o
 const char *
 cdp_phone_normalize(const char *text, int *length, const char *region)
 {
-	static CdpPhoneToE164 *to_e164 = NULL;
 	ReadPhone asked = {0};
 	ReadPhone *place;
 
 	if (*length > CDP_MAX_PHONE_BYTES)
 		return NULL;
-	if (to_e164 == NULL)
-		to_e164 = load("cdp_phone", "cdp_phone_to_e164", "libphonenumber");
+	open_phone();
 	if (region != NULL)
 		memcpy(asked.key, region, 2);
 	else
@@ -70,7 +124,7 @@ cdp_phone_normalize(const char *text, int *length, const char *region)
 	place = &read_phones[hash_bytes((unsigned char *) asked.key, asked.key_length) % lengthof(read_phones)];
 	if (place->key_length != asked.key_length || memcmp(place->key, asked.key, asked.key_length) != 0)
 	{
-		asked.length = to_e164(text, *length, region, asked.e164);
+		asked.length = phone_to_e164(text, *length, region, asked.e164);
 		*place = asked;
 	}
 	*length = place->length;
@@ -80,20 +134,14 @@ cdp_phone_normalize(const char *text, int *length, const char *region)
 int
 cdp_domain_normalize(const char *text, int length, char *out)
 {
-	static CdpDomainToAscii *to_ascii = NULL;
-
-	if (to_ascii == NULL)
-		to_ascii = load("cdp_domain", "cdp_domain_to_ascii", "libidn2");
-	return to_ascii(text, length, out);
+	open_domain();
+	return domain_to_ascii(text, length, out);
 }
 
 /* cdp.is_phone_region(text) */
 Datum
 cdp_is_phone_region(PG_FUNCTION_ARGS)
 {
-	static CdpPhoneIsRegion *is_region = NULL;
-
-	if (is_region == NULL)
-		is_region = load("cdp_phone", "cdp_phone_is_region", "libphonenumber");
-	PG_RETURN_BOOL(is_region(text_to_cstring(PG_GETARG_TEXT_PP(0))));
+	open_phone();
+	PG_RETURN_BOOL(phone_is_region(text_to_cstring(PG_GETARG_TEXT_PP(0))));
 }

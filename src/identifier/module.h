@@ -1,6 +1,6 @@
 /*
  * module.h
- *		The libraries beside cdp.so, each opened when it is first needed.
+ *		The libraries beside cdp.so, each opened when it is first needed, or with the server that preloads cdp.
  *
  * A module wraps a library of others', so that cdp.so needs neither it nor the C++ it is
  * written in.  It knows nothing of PostgreSQL: text goes in, ASCII comes out or -1, and what it
@@ -13,6 +13,9 @@
 extern "C"
 {
 #endif
+
+/* In cdp.so; open the modules if the server preloads cdp. */
+extern void cdp_modules_init(void);
 
 /* In cdp.so; each opens its module, which may raise an error. */
 extern const char *cdp_phone_normalize(const char *text, int *length, const char *region); /* NULL: no valid number */

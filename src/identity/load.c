@@ -40,9 +40,10 @@ CDP_QUERY(read_all_rulings,
 int
 cdp_graph_node(const CdpGraph *graph, int64 identifier_id)
 {
-	int64 *entry = hash_search(graph->by_id, &identifier_id, HASH_FIND, NULL);
+	const CdpStoredNode *node =
+		graph->n_nodes == 0 ? NULL : bsearch(&identifier_id, graph->stored_nodes, graph->n_nodes, sizeof(CdpStoredNode), cdp_compare_int64);
 
-	return entry == NULL ? -1 : (int) entry[1];
+	return node == NULL ? -1 : (int) (node - graph->stored_nodes);
 }
 
 static bool
@@ -139,7 +140,6 @@ find_unmentioned(const Finding *finding, int64 **ids)
 static void
 settle_nodes(Finding *finding)
 {
-	HASHCTL control = {.keysize = sizeof(int64), .entrysize = sizeof(int64) * 2, .hcxt = CurrentMemoryContext};
 	CdpGraph *graph = finding->graph;
 	Size n = finding->n_nodes;
 	int64 *unmentioned = NULL;
@@ -150,11 +150,9 @@ settle_nodes(Finding *finding)
 	graph->nodes = palloc_extended(sizeof(CdpNode) * (n + 1), MCXT_ALLOC_HUGE);
 	graph->stored_nodes = palloc_extended(sizeof(CdpStoredNode) * (n + 1), MCXT_ALLOC_HUGE);
 	graph->gone = palloc_extended(sizeof(CdpStoredNode) * ((Size) n_unmentioned + 1), MCXT_ALLOC_HUGE);
-	graph->by_id = hash_create("cdp identity nodes", Max(16, n), &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	for (Size i = 0; i < n; i++)
 	{
 		const CdpStoredNode *stored = &finding->nodes[i].stored;
-		int64 *entry;
 
 		if (n_unmentioned > 0 && bsearch(&stored->identifier_id, unmentioned, n_unmentioned, sizeof(int64), cdp_compare_int64) != NULL)
 		{
@@ -163,8 +161,6 @@ settle_nodes(Finding *finding)
 		}
 		if (finding->nodes[i].node.namespace_index < 0)
 			continue;
-		entry = hash_search(graph->by_id, &stored->identifier_id, HASH_ENTER, NULL);
-		entry[1] = graph->n_nodes;
 		graph->nodes[graph->n_nodes] = finding->nodes[i].node;
 		graph->stored_nodes[graph->n_nodes++] = *stored;
 	}

@@ -38,7 +38,7 @@ typedef struct CdpGraph
 	CdpStoredProfile *profiles; /* all of the components, by id; not where everything is read */
 	int n_profiles;
 	CdpNode *nodes;
-	CdpStoredNode *stored_nodes;
+	CdpStoredNode *stored_nodes; /* by identifier_id; a node's number is its place in both */
 	int n_nodes;
 	CdpStoredNode *gone; /* what no event mentions any more and no ruling names: to be forgotten */
 	int n_gone;
@@ -47,7 +47,6 @@ typedef struct CdpGraph
 	int n_links;
 	CdpRuling *rulings;
 	int n_rulings;
-	HTAB *by_id;	 /* identifier_id -> node */
 	bool *is_frozen; /* per node, once resolved: its component has more links than are resolved */
 	int n_frozen;	 /* such nodes */
 } CdpGraph;

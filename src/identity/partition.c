@@ -196,13 +196,6 @@ store_profiles(Partition *p)
 	cdp_replace(&write_profiles, columns);
 }
 
-/* Is a profile id one that lives on, i.e. some cluster's? */
-static bool
-is_live(HTAB *live, int64 profile_id)
-{
-	return hash_search(live, &profile_id, HASH_FIND, NULL) != NULL;
-}
-
 /* Add a move to the batch; to 0: nobody. */
 static void
 add_batch_move(CdpBatch *batch, int64 from, int64 to, bool is_merge)
@@ -211,30 +204,14 @@ add_batch_move(CdpBatch *batch, int64 from, int64 to, bool is_merge)
 	batch->moves[batch->n_moves++] = (CdpBatchMove){from, to, is_merge};
 }
 
-/* Note in the batch that profiles became one, or one became several; each pair once. */
-static void
-note_batch_move(CdpBatch *batch, HTAB *moves, int64 from, int64 to, bool is_merge)
-{
-	int64 key[2] = {from, to};
-	bool found;
-
-	hash_search(moves, key, HASH_ENTER, &found);
-	if (found)
-		return;
-	add_batch_move(batch, from, to, is_merge);
-	if (is_merge)
-		batch->merges++;
-	else
-		batch->splits++;
-}
-
 /* What is to be written of identifiers: rows of cdp.identity to change, rows of history to add. */
 typedef struct Moves
 {
 	CdpColumn *changed[3]; /* identifier, profile, is it contested */
 	CdpColumn *history[5]; /* identifier, from, to, cause, when */
-	HTAB *live;			   /* profile ids that some cluster has now */
-	HTAB *pairs;		   /* moves noted in the batch */
+	int64 *live; /* profile ids that some cluster has now; NULL: not asked for yet */
+	int n_live;
+	HTAB *pairs; /* moves noted in the batch; NULL: there is none */
 	TimestampTz now;
 } Moves;
 
@@ -243,16 +220,45 @@ begin_moves(Moves *m, const Partition *p)
 {
 	static const Oid changed[] = {INT8OID, INT8OID, BOOLOID};
 	static const Oid history[] = {INT8OID, INT8OID, INT8OID, TEXTOID, TIMESTAMPTZOID};
-	HASHCTL one = {.keysize = sizeof(int64), .entrysize = sizeof(int64), .hcxt = CurrentMemoryContext};
-	HASHCTL two = {.keysize = sizeof(int64) * 2, .entrysize = sizeof(int64) * 2, .hcxt = CurrentMemoryContext};
 
+	*m = (Moves){.now = GetCurrentTimestamp()};
 	make_columns(m->changed, changed, lengthof(changed));
 	make_columns(m->history, history, lengthof(history));
-	m->now = GetCurrentTimestamp();
-	m->live = hash_create("cdp identity live", Max(16, p->graph.n_nodes), &one, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	m->pairs = hash_create("cdp identity moves", 64, &two, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	for (int i = 0; i < p->graph.n_nodes; i++)
-		hash_search(m->live, &p->new_profile_id[i], HASH_ENTER, NULL);
+}
+
+/* Is a profile id one that lives on, i.e. some cluster's? */
+static bool
+is_live(Moves *m, const Partition *p, int64 profile_id)
+{
+	Size n = p->graph.n_nodes;
+
+	if (m->live == NULL)
+	{
+		m->live = palloc_extended(sizeof(int64) * n, MCXT_ALLOC_HUGE);
+		memcpy(m->live, p->new_profile_id, sizeof(int64) * n);
+		m->n_live = cdp_sort_distinct(m->live, n);
+	}
+	return bsearch(&profile_id, m->live, m->n_live, sizeof(int64), cdp_compare_int64) != NULL;
+}
+
+/* Note in the batch that profiles became one, or one became several; each pair once. */
+static void
+note_batch_move(CdpBatch *batch, Moves *m, int64 from, int64 to, bool is_merge)
+{
+	HASHCTL control = {.keysize = sizeof(int64) * 2, .entrysize = sizeof(int64) * 2, .hcxt = CurrentMemoryContext};
+	int64 key[2] = {from, to};
+	bool found;
+
+	if (m->pairs == NULL)
+		m->pairs = hash_create("cdp identity moves", 64, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	hash_search(m->pairs, key, HASH_ENTER, &found);
+	if (found)
+		return;
+	add_batch_move(batch, from, to, is_merge);
+	if (is_merge)
+		batch->merges++;
+	else
+		batch->splits++;
 }
 
 /* Add a row of history; profile 0: none. */
@@ -283,10 +289,10 @@ note_move(Partition *p, Moves *m, int node)
 	cdp_batch_touch(p->batch, to);
 	if (!p->graph.stored_nodes[node].is_new)
 	{
-		bool is_merge = !is_live(m->live, from);
+		bool is_merge = !is_live(m, p, from);
 
 		cause = p->batch->cause != NULL ? p->batch->cause : is_merge ? "merge" : "split";
-		note_batch_move(p->batch, m->pairs, from, to, is_merge);
+		note_batch_move(p->batch, m, from, to, is_merge);
 		cdp_batch_touch(p->batch, from);
 	}
 	add_history(m, p->graph.stored_nodes[node].identifier_id, p->graph.stored_nodes[node].is_new ? 0 : from, to, cause);
