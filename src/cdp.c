@@ -6,7 +6,7 @@
 
 #include "activation/activation.h"
 #include "base/base.h"
-#include "identifier/module.h"
+#include "identifier/identifier.h"
 #include "identity/identity.h"
 #include "segment/segment.h"
 #include "worker/worker.h"
@@ -23,7 +23,7 @@ void
 _PG_init(void)
 {
 	cdp_settings_init();
-	cdp_modules_init();
+	cdp_identifier_init();
 	cdp_graph_scan_init();
 	cdp_segment_listener = cdp_activation_emit; /* what changes outside of a batch goes out too */
 	cdp_worker_init();

@@ -131,6 +131,9 @@ extern const char *cdp_identifier_normalize(const CdpNamespace *ns, const char *
 
 extern Datum cdp_is_phone_region(PG_FUNCTION_ARGS); /* of a text */
 
+/* Open the libraries of others for all sessions, if the server preloads cdp. */
+extern void cdp_identifier_init(void);
+
 /* What becomes of a value found in a message. */
 typedef enum CdpVerdict
 {

@@ -83,7 +83,7 @@ preload(void (*open)(void))
 }
 
 void
-cdp_modules_init(void)
+cdp_identifier_init(void)
 {
 	char number[CDP_MAX_E164_BYTES];
 

@@ -14,9 +14,6 @@ extern "C"
 {
 #endif
 
-/* In cdp.so; open the modules if the server preloads cdp. */
-extern void cdp_modules_init(void);
-
 /* In cdp.so; each opens its module, which may raise an error. */
 extern const char *cdp_phone_normalize(const char *text, int *length, const char *region); /* NULL: no valid number */
 extern int cdp_domain_normalize(const char *text, int length, char *out);				   /* its length, or -1 */

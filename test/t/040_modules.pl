@@ -1,4 +1,4 @@
-# The libraries of others are opened when a session first needs them, not before; without them all else works.
+# The libraries of others are opened when a session first needs them, or by a server that preloads cdp for all; without them all else works.
 use strict;
 use warnings;
 
@@ -10,7 +10,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $node = new_node('modules');
+my $node = new_node('modules', preload => 0);
 set_up($node, 'postgres');
 plan skip_all => 'no /proc' if !-r "/proc/$$/maps";
 
@@ -36,12 +36,14 @@ is(mapped("SELECT cdp.create_source('modules'); SELECT * FROM cdp.verify(); SELE
 is(mapped(ingest('"phone":"+49 171 1234567"')), 'cdp_phone libphonenumber', 'the first phone number opens one');
 is(mapped(ingest('"email":"ada@bücher.example"')), 'cdp_domain', 'the first domain beyond ASCII the other');
 
-# the worker: nothing until a phone number comes by it
-my $worker = $node->safe_psql('postgres', 'SELECT worker_pid FROM cdp.worker_state()');
-unlike(slurp_file("/proc/$worker/maps"), qr/libphonenumber/, 'the worker has opened none');
-$node->safe_psql('postgres', q(INSERT INTO cdp.inbox (payload) VALUES ('{"type":"identify","userId":"w","traits":{"phone":"+1 650 253 0000"}}'); SELECT cdp.wake_worker()));
-ok($node->poll_query_until('postgres', 'SELECT count(*) = 0 FROM cdp.inbox'), 'it takes a message with a phone number');
-like(slurp_file("/proc/$worker/maps"), qr/libphonenumber/, 'and now has');
+# a server that preloads cdp has opened them before any session begins
+my $preloaded = new_node('preloaded');
+my ($postmaster) = slurp_file($preloaded->data_dir . '/postmaster.pid') =~ /^(\d+)/;
+like(slurp_file("/proc/$postmaster/maps"), qr{/$_\.so}, "preloaded: $_") for qw(cdp_phone libphonenumber cdp_domain);
+set_up($preloaded, 'postgres');
+$preloaded->safe_psql('postgres', q(INSERT INTO cdp.inbox (payload) VALUES ('{"type":"identify","userId":"w","traits":{"phone":"+1 650 253 0000"}}'); SELECT cdp.wake_worker()));
+ok($preloaded->poll_query_until('postgres', "SELECT count(*) = 1 FROM cdp.identifiers WHERE value = '+16502530000'"), 'the worker reads a phone number');
+$preloaded->stop;
 
 # where the modules are missing: an error that helps, and only where they are needed
 my $bare = PostgreSQL::Test::Utils::tempdir();
@@ -51,7 +53,8 @@ for my $file ('cdp.so', 'plpgsql.so')    # from 18 on plpgsql is looked for ther
 {
 	copy("$library/$file", "$bare/$file") or BAIL_OUT("cannot copy $library/$file");
 }
-my $other = new_node('bare', preload => 0, conf => "dynamic_library_path = '$bare:/nowhere'\n");
+my $other = new_node('bare', conf => "dynamic_library_path = '$bare:/nowhere'\n");
+like(slurp_file($other->logfile), qr/LOG:  could not open the module $_\n.*?HINT:  [^\n]*make install/s, "$_ is missed in the log of a server, which starts") for qw(cdp_phone cdp_domain);
 set_up($other, 'postgres');
 is($other->safe_psql('postgres', q(SELECT events FROM cdp.ingest('{"type":"identify","userId":"u","traits":{"email":"Ada@Example.com"}}'))), '1', 'a message without a phone number needs none');
 for my $case (
