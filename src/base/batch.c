@@ -95,7 +95,10 @@ cdp_batch_own_fragment(CdpBatch *batch, int identifier)
 	CdpBatchIdentifier *id = &batch->identifiers[identifier];
 
 	if (id->fragment < 0)
+	{
 		id->fragment = add_fragment(batch, id->identifier_id, id->identifier_id);
+		batch->fragments[id->fragment].is_new = id->is_new;
+	}
 	return id->fragment;
 }
 

@@ -108,6 +108,7 @@ typedef struct CdpBatchIdentifier
 	int64 profile_id;
 	ItemPointerData place; /* where its row was found, if it was */
 	bool is_new;	   /* this batch made its row */
+	bool is_alone;	   /* and its profile's, which nobody else is in: nothing links it */
 	bool is_contested; /* a device seen with two values of one stronger namespace */
 	TimestampTz first_seen_at;
 	TimestampTz last_seen_at;
@@ -135,6 +136,7 @@ typedef struct CdpBatchFragment
 	int64 anchor_id;
 	int64 identifier_id;
 	int64 profile_id; /* of the anchor; profile fills it in where the anchor is an identifier of the batch */
+	bool is_new;	   /* the anchor is, so nothing is stored of it yet */
 	bool is_refolded; /* to be folded again from the log as a whole, in which these messages stand by then */
 	CdpKnown known;	  /* consent and profile fill it in */
 	struct CdpStamped *consents_before; /* where it says consents: those stored before; consent and profile fill it in */

@@ -60,7 +60,7 @@ update(CdpScanner *scanner, int n_keys, const Datum *values, const bool *nulls)
 	ResetPerTupleExprContext(table->estate);
 }
 
-/* Merge the caller's rows into those that are there, straight from the index; tells which are not, and whether any was written. */
+/* Merge the caller's rows into those that are there, straight from the index; tells which more are not, and whether any was written. */
 static bool
 merge_by_index(CdpUpsert *upsert, CdpTable *table, CdpColumn *const *columns, CdpColumn *places, CdpMergeRow merge, void *arg,
 			   bool *is_new)
@@ -76,6 +76,8 @@ merge_by_index(CdpUpsert *upsert, CdpTable *table, CdpColumn *const *columns, Cd
 		Datum values[CDP_MAX_ARGUMENTS];
 		bool nulls[CDP_MAX_ARGUMENTS];
 
+		if (is_new[i])
+			continue;
 		CHECK_FOR_INTERRUPTS();
 		cdp_scanner_find(&scanner, columns, places, i);
 		is_new[i] = !cdp_scanner_next(&scanner);
@@ -182,37 +184,45 @@ append_new(CdpUpsert *upsert, CdpColumn *const *columns, int n_columns, const bo
 	cdp_append(&upsert->append, new);
 }
 
-int
-cdp_update(CdpUpsert *upsert, CdpColumn *const *columns, CdpColumn *places, CdpMergeRow merge, void *arg, bool *is_new)
+static int
+count_new(const bool *is_new, int n)
 {
-	int n = columns[0]->n;
 	int n_new = 0;
-	CdpTable *table;
 
-	if (n == 0)
-		return 0;
-	table = cdp_table_open(&upsert->append.table, RowExclusiveLock);
-	if (table->relation->rd_rel->relkind != RELKIND_RELATION || !cdp_table_is_plain(table, ACL_SELECT) || !cdp_table_is_plain(table, ACL_UPDATE))
-		merge_by_sql(upsert, table, columns, merge, arg, is_new);
-	else if (merge_by_index(upsert, table, columns, places, merge, arg, is_new))
-		CommandCounterIncrement();
-	cdp_table_close(table);
 	for (int i = 0; i < n; i++)
 		n_new += is_new[i];
 	return n_new;
 }
 
 int
-cdp_upsert(CdpUpsert *upsert, CdpColumn *const *columns, CdpMergeRow merge, void *arg)
+cdp_update(CdpUpsert *upsert, CdpColumn *const *columns, CdpColumn *places, CdpMergeRow merge, void *arg, bool *is_new)
 {
-	bool *is_new = palloc(sizeof(bool) * ((Size) columns[0]->n + 1));
-	int n_new = cdp_update(upsert, columns, NULL, merge, arg, is_new);
+	int n = columns[0]->n;
+	CdpTable *table;
 
+	if (count_new(is_new, n) == n)
+		return n;
+	table = cdp_table_open(&upsert->append.table, RowExclusiveLock);
+	if (table->relation->rd_rel->relkind != RELKIND_RELATION || !cdp_table_is_plain(table, ACL_SELECT) || !cdp_table_is_plain(table, ACL_UPDATE))
+		merge_by_sql(upsert, table, columns, merge, arg, is_new);
+	else if (merge_by_index(upsert, table, columns, places, merge, arg, is_new))
+		CommandCounterIncrement();
+	cdp_table_close(table);
+	return count_new(is_new, n);
+}
+
+int
+cdp_upsert(CdpUpsert *upsert, CdpColumn *const *columns, CdpMergeRow merge, void *arg, bool *is_new)
+{
+	int n_new;
+
+	if (is_new == NULL)
+		is_new = palloc0(sizeof(bool) * ((Size) columns[0]->n + 1));
+	n_new = cdp_update(upsert, columns, NULL, merge, arg, is_new);
 	if (n_new == columns[0]->n)
 		cdp_append(&upsert->append, columns);
 	else if (n_new > 0)
 		append_new(upsert, columns, cdp_append_columns(&upsert->append), is_new);
-	pfree(is_new);
 	return n_new;
 }
 
@@ -247,5 +257,5 @@ cdp_replace(CdpUpsert *upsert, CdpColumn *const *columns)
 {
 	Replacement replacement = {columns, cdp_append_columns(&upsert->append)};
 
-	return cdp_upsert(upsert, columns, replace_row, &replacement);
+	return cdp_upsert(upsert, columns, replace_row, &replacement, NULL);
 }

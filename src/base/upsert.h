@@ -35,13 +35,14 @@ typedef struct CdpUpsert
 typedef bool (*CdpMergeRow)(void *arg, int i, Datum *values, bool *nulls);
 
 /*
- * Merge the caller's rows, of which only the keys need be given, into those that are there; 'is_new' becomes whether
- * each is not.  Returns how many are not.  Places (scan.h): where they are, as far as that is known; or NULL.
+ * Merge the caller's rows, of which only the keys need be given, into those that are there.  'is_new' says of which it
+ * is known that they are not, and becomes of which it is true.  Returns how many are not.  Places (scan.h): where they
+ * are, as far as that is known; or NULL.
  */
 extern int cdp_update(CdpUpsert *upsert, CdpColumn *const *columns, CdpColumn *places, CdpMergeRow merge, void *arg, bool *is_new);
 
-/* The same, and those that are not there are appended. */
-extern int cdp_upsert(CdpUpsert *upsert, CdpColumn *const *columns, CdpMergeRow merge, void *arg);
+/* The same, and those that are not there are appended.  'is_new' may be NULL: nothing is known of them. */
+extern int cdp_upsert(CdpUpsert *upsert, CdpColumn *const *columns, CdpMergeRow merge, void *arg, bool *is_new);
 
 /*
  * The same of rows that the caller knows whole: where a stored one differs, the caller's stands in its place.

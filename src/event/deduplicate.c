@@ -71,7 +71,7 @@ remember_keys(Round *round)
 		cdp_column_add(columns[1], TimestampTzGetDatum(round->first[i]->payload->received_at));
 	}
 	memset(round->is_new, true, sizeof(bool) * (Size) round->n);
-	cdp_upsert(&remember, columns, see_again, round);
+	cdp_upsert(&remember, columns, see_again, round, NULL);
 }
 
 /*

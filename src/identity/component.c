@@ -2,7 +2,7 @@
  * component.c
  *		The batch's links written, the components they touch resolved, the difference stored.
  *
- * A component is loaded only when something about it can change: a new identifier, a
+ * A component is loaded only when something about it can change: a new identifier in it, a
  * new link, several components meeting, or evidence for a link that is redundant, or
  * for any link of a component in which their order matters (resolve.h).
  * All else leaves the partition as it is (specs/identity.md §5).
@@ -91,6 +91,25 @@ collect_links(CdpBatch *batch)
 	}
 }
 
+/*
+ * Find the new identifiers that no link of the batch touches.  Each is a person, or account, of its own, as it was made,
+ * and nobody else sees it yet: there is nothing to lock and nothing to resolve.
+ */
+static void
+find_alone(CdpBatch *batch)
+{
+	for (int i = 0; i < batch->n_identifiers; i++)
+	{
+		const CdpNamespace *ns = &batch->namespaces->items[batch->identifiers[i].namespace_index];
+
+		/* of a device that never connects people it is resolved that the order of its links matters */
+		batch->identifiers[i].is_alone =
+			batch->identifiers[i].is_new && !(ns->kind == CDP_KIND_DEVICE && ns->bridge == CDP_BRIDGE_NEVER);
+	}
+	for (int i = 0; i < batch->n_links; i++)
+		batch->identifiers[batch->links[i].a].is_alone = batch->identifiers[batch->links[i].b].is_alone = false;
+}
+
 /* The batch's links, by the ids of their ends. */
 typedef struct Links
 {
@@ -129,6 +148,7 @@ store_links(CdpBatch *batch)
 {
 	static const Oid types[] = {INT8OID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID, TEXTOID};
 	Links links = {batch, palloc(sizeof(int) * ((Size) batch->n_links + 1))};
+	bool *is_new = palloc(sizeof(bool) * ((Size) batch->n_links + 1));
 	CdpColumn *columns[lengthof(types)];
 
 	for (int i = 0; i < (int) lengthof(types); i++)
@@ -142,6 +162,7 @@ store_links(CdpBatch *batch)
 		const char *status = link->is_related ? "related" : "accepted"; /* unless it is judged otherwise */
 
 		link->is_new = true;
+		is_new[i] = batch->identifiers[link->a].is_new || batch->identifiers[link->b].is_new;
 		cdp_column_add(columns[0], Int64GetDatum(batch->identifiers[link->a].identifier_id));
 		cdp_column_add(columns[1], Int64GetDatum(batch->identifiers[link->b].identifier_id));
 		cdp_column_add(columns[2], TimestampTzGetDatum(link->first_seen_at));
@@ -149,7 +170,7 @@ store_links(CdpBatch *batch)
 		cdp_column_add(columns[4], Int64GetDatum(link->event_count));
 		cdp_column_add_text(columns[5], status, strlen(status));
 	}
-	cdp_upsert(&write_links, columns, merge_link, &links);
+	cdp_upsert(&write_links, columns, merge_link, &links, is_new);
 }
 
 static int
@@ -210,7 +231,7 @@ choose_components(CdpBatch *batch, const CdpPosition *places, int64 *components)
 	}
 	for (int i = 0; i < n; i++)
 	{
-		if (batch->cause != NULL || batch->identifiers[i].is_new)
+		if (batch->cause != NULL || (batch->identifiers[i].is_new && !batch->identifiers[i].is_alone))
 			is_open[cdp_union_find_root(&sets, i)] = true;
 	}
 	for (int i = 0; i < n; i++)
@@ -294,6 +315,7 @@ cdp_identity_resolve(CdpBatch *batch)
 		int n;
 
 		collect_links(batch);
+		find_alone(batch);
 		places = cdp_lock_components_of(batch);
 		store_links(batch);
 		if (batch->n_rederived > 0)
@@ -312,6 +334,7 @@ cdp_identity_resolve(CdpBatch *batch)
 		n = choose_components(batch, places, components);
 		if (n > 0)
 			cdp_component_resolve(batch, components, n);
+		cdp_component_found(batch);
 		join_frozen(batch);
 	}
 	MemoryContextSwitchTo(old);

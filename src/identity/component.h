@@ -11,4 +11,7 @@
 /* Load components, resolve them, and store what differs: profiles of identifiers, redirects, judgements of links. */
 extern void cdp_component_resolve(CdpBatch *batch, const int64 *components, int n);
 
+/* Write history of the identifiers that are alone: each has founded a component. */
+extern void cdp_component_found(CdpBatch *batch);
+
 #endif

@@ -108,7 +108,7 @@ static void
 store_sightings(CdpBatch *batch, CdpPosition *places)
 {
 	Sightings sightings = {batch, places, palloc(sizeof(int) * (Size) batch->n_identifiers)};
-	bool *is_gone = palloc(sizeof(bool) * (Size) batch->n_identifiers);
+	bool *is_gone = palloc0(sizeof(bool) * (Size) batch->n_identifiers);
 	CdpColumn *ids = cdp_column(INT8OID, batch->n_identifiers);
 	CdpColumn *known_places = cdp_column(TIDOID, batch->n_identifiers);
 
@@ -215,14 +215,18 @@ lock_profiles(CdpBatch *batch, const CdpPosition *places)
 {
 	int n = batch->n_identifiers;
 	int64 *ids = palloc(sizeof(int64) * (Size) n);
+	int n_ids = 0;
 	Members members = {NULL};
 	Locking locking = {batch};
 	CdpColumn *keys;
 	CdpColumn *known_places;
 
 	for (int i = 0; i < n; i++)
-		ids[i] = places[i].profile_id;
-	find_all_members(&members, ids, cdp_sort_distinct(ids, n));
+	{
+		if (!batch->identifiers[i].is_alone)
+			ids[n_ids++] = places[i].profile_id;
+	}
+	find_all_members(&members, ids, cdp_sort_distinct(ids, n_ids));
 	keys = cdp_column(INT8OID, members.n);
 	known_places = cdp_column(TIDOID, members.n);
 	for (int i = 0; i < members.n; i++)
@@ -247,8 +251,14 @@ lock_places(CdpBatch *batch, CdpPosition *places)
 		read_places(batch, places);
 	for (int i = 0; i < batch->n_identifiers; i++)
 	{
-		const CdpBatchProfile *profile = cdp_batch_locked(batch, places[i].profile_id);
+		const CdpBatchProfile *profile;
 
+		if (batch->identifiers[i].is_alone)
+		{
+			places[i].component_id = places[i].profile_id;
+			continue;
+		}
+		profile = cdp_batch_locked(batch, places[i].profile_id);
 		if (profile == NULL)
 			return false;
 		places[i].component_id = profile->component_id;

@@ -216,7 +216,7 @@ typedef struct Moves
 } Moves;
 
 static void
-begin_moves(Moves *m, const Partition *p)
+begin_moves(Moves *m)
 {
 	static const Oid changed[] = {INT8OID, INT8OID, BOOLOID};
 	static const Oid history[] = {INT8OID, INT8OID, INT8OID, TEXTOID, TIMESTAMPTZOID};
@@ -338,7 +338,7 @@ store_identifiers(Partition *p)
 {
 	Moves m;
 
-	begin_moves(&m, p);
+	begin_moves(&m);
 	for (int i = 0; i < p->graph.n_nodes; i++)
 	{
 		const CdpStoredNode *stored = &p->graph.stored_nodes[i];
@@ -437,4 +437,23 @@ cdp_component_resolve(CdpBatch *batch, const int64 *components, int n)
 	store_identifiers(&p);
 	store_judgements(&p);
 	inform_batch(&p);
+}
+
+void
+cdp_component_found(CdpBatch *batch)
+{
+	Moves m = {{NULL}};
+
+	for (int i = 0; i < batch->n_identifiers; i++)
+	{
+		const CdpBatchIdentifier *id = &batch->identifiers[i];
+
+		if (!id->is_alone)
+			continue;
+		if (m.now == 0)
+			begin_moves(&m);
+		add_history(&m, id->identifier_id, 0, id->profile_id, "seen");
+	}
+	if (m.now != 0)
+		cdp_append(&append_moves, m.history);
 }

@@ -232,7 +232,7 @@ choose_refolded(CdpBatch *batch)
 static void
 update_profiles(Fold *fold, CdpColumn *ids, CdpMergeRow merge, void *arg)
 {
-	bool *is_gone = palloc(sizeof(bool) * ((Size) ids->n + 1));
+	bool *is_gone = palloc0(sizeof(bool) * ((Size) ids->n + 1));
 
 	if (cdp_update(&write_profiles, &ids, cdp_batch_places(fold->batch, ids), merge, arg, is_gone) > 0)
 		ereport(ERROR, (errcode(ERRCODE_DATA_CORRUPTED), errmsg("an identifier belongs to a profile that does not exist"),

@@ -150,6 +150,7 @@ cdp_fragments_store(CdpBatch *batch)
 	CdpGatherer gatherer = {0};
 	CdpBatchFragment **fragments;
 	CdpColumn *columns[7];
+	bool *is_new;
 	int n = 0;
 
 	gather_traits(batch, &gatherer);
@@ -165,13 +166,15 @@ cdp_fragments_store(CdpBatch *batch)
 	columns[0] = cdp_column(INT8OID, n);
 	columns[1] = cdp_column(INT8OID, n);
 	cdp_known_columns(columns + 2, n);
+	is_new = palloc(sizeof(bool) * ((Size) n + 1));
 	for (int i = 0; i < n; i++)
 	{
+		is_new[i] = fragments[i]->is_new;
 		cdp_column_add(columns[0], Int64GetDatum(fragments[i]->anchor_id));
 		cdp_column_add(columns[1], Int64GetDatum(fragments[i]->identifier_id));
 		cdp_known_add(columns + 2, &fragments[i]->known);
 	}
-	cdp_upsert(&write_fragments, columns, merge_fragment, fragments);
+	cdp_upsert(&write_fragments, columns, merge_fragment, fragments, is_new);
 }
 
 /* Derive the fragments of some identifiers from the log again: their anchors are others now, or other events are theirs. */

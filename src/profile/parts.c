@@ -194,7 +194,10 @@ write_all(Parts *parts, const CdpBatch *batch)
 
 	make_keys(columns, parts->n);
 	for (int i = 0; i < parts->n; i++)
+	{
 		add_key(columns, &parts->items[i]);
+		is_new[i] = parts->items[i].fragment->is_new;
+	}
 	n_new = cdp_update(&write_parts, columns, NULL, merge_part, &merge, is_new);
 	make_keys(columns, n_new);
 	columns[4] = cdp_column(cdp_type_oid("timeline"), n_new);
