@@ -66,6 +66,7 @@ SQL
 done_so_far=0
 ingest_one() {
 	local share=$((n / 8))
+	[ "$done_so_far" -lt $((share * 9 / 10)) ] || die "all messages are taken before the rounds are over: set COPIES"
 	rm -f "$WORK"/latency.*
 	transactions single "$WORK/ingest.sql" 8 -D share=$share -D i=$done_so_far -l --log-prefix="$WORK/latency"
 	awk '{ print $3 / 1000 }' "$WORK"/latency.* | sort -n | awk '{ v[NR] = $1 } END { printf "%.1f\n", v[int(NR * 0.99) + 1] }' >>"$WORK/p99"
@@ -76,7 +77,7 @@ insert_one() {
 	transactions single "$WORK/insert.sql" 8 -D share=$((n / 8)) -D i=0 -l --log-prefix="$WORK/floor"
 	rm -f "$WORK"/floor.*
 }
-compare "cdp.ingest() of one message, transactions/s" ">=" 0.5 ingest_one insert_one
+rounds=$((rounds + 2)) compare "cdp.ingest() of one message, transactions/s" ">=" 0.5 ingest_one insert_one
 line "  of it, 99 of 100 within ms" "$(median <"$WORK/p99")" "" "" "$(verdict "$(median <"$WORK/p99")" 1 "<=" 10 | sed -n 2p)"
 
 # The look-up: everybody who signed in, under a customer number made for the purpose, so that a random
@@ -104,7 +105,8 @@ SELECT doc FROM lookup WHERE id = :n;
 SQL
 look_up() { lookups product "$WORK/profile.sql"; }
 look_up_floor() { lookups product "$WORK/lookup.sql"; }
-compare "cdp.profile(identifier), look-ups/s" ">=" 0.8 look_up look_up_floor
+# short rounds and many: sessions have nothing to get ready, and the machine's pace changes from second to second
+rounds=$((3 * rounds)) duration=$(((duration + 2) / 3)) compare "cdp.profile(identifier), look-ups/s" ">=" 0.8 look_up look_up_floor
 as_user sed -i '/^shared_preload_libraries/d; /^cdp.worker_naptime/d' "$WORK/data/postgresql.conf"
 cluster_restart "$WORK"
 say ""
