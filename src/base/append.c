@@ -191,7 +191,10 @@ flush(Appender *a, RowBuffer *buffer)
 	CdpTable *table = buffer->table;
 	MemoryContext old = MemoryContextSwitchTo(GetPerTupleMemoryContext(table->estate));
 
-	table_multi_insert(table->relation, table->slots, buffer->n, a->command, 0, buffer->state);
+	if (buffer->n == 1)
+		table_tuple_insert(table->relation, table->slots[0], a->command, 0, buffer->state); /* many want a page of memory for themselves */
+	else
+		table_multi_insert(table->relation, table->slots, buffer->n, a->command, 0, buffer->state);
 	MemoryContextSwitchTo(old);
 	for (int i = 0; i < buffer->n; i++)
 		table->slots[i]->tts_nvalid = table->columns->natts; /* what they were filled with still stands there: no need to take the row apart */
