@@ -93,6 +93,7 @@ cdp_timeline_add_stored(CdpTimelineBuilder *builder, Datum timeline)
 typedef struct ExpandedTimeline
 {
 	ExpandedObjectHeader header;
+	CdpTimelineRuns runs; /* where there are any, the builder is empty */
 	CdpTimelineBuilder builder;
 	CdpTimelineSet set;
 	struct varlena *packed; /* NULL: something was added since */
@@ -107,7 +108,8 @@ get_flat_size(ExpandedObjectHeader *header)
 	{
 		MemoryContext old = MemoryContextSwitchTo(header->eoh_context);
 
-		timeline->packed = cdp_timeline_pack(&timeline->builder, timeline->set);
+		timeline->packed = timeline->runs.n > 0 ? cdp_timeline_splice(&timeline->runs)
+												: cdp_timeline_pack(&timeline->builder, timeline->set);
 		MemoryContextSwitchTo(old);
 	}
 	return VARSIZE(timeline->packed);
@@ -164,6 +166,16 @@ get_nursery(FunctionCallInfo fcinfo, MemoryContext parent)
 	return nursery->context;
 }
 
+/* Add another timeline, behind the others if it can stand there. */
+static void
+add_to_growing(ExpandedTimeline *timeline, const struct varlena *other)
+{
+	if (timeline->builder.n == 0 && cdp_timeline_run_on(&timeline->runs, timeline->header.eoh_context, other))
+		return;
+	cdp_timeline_settle(&timeline->builder, &timeline->runs);
+	add_timeline(&timeline->builder, other);
+}
+
 /* A growing timeline of what there is so far, which may be nothing. */
 static ExpandedTimeline *
 expand(MemoryContext context, CdpTimelineSet set, Datum so_far, bool is_null)
@@ -174,10 +186,11 @@ expand(MemoryContext context, CdpTimelineSet set, Datum so_far, bool is_null)
 	EOH_init_header(&timeline->header, &methods, context);
 	timeline->set = set;
 	timeline->packed = NULL;
+	timeline->runs = (CdpTimelineRuns){NULL};
 	cdp_timeline_begin(&timeline->builder);
 	MemoryContextSwitchTo(old);
 	if (!is_null)
-		add_timeline(&timeline->builder, (struct varlena *) PG_DETOAST_DATUM_PACKED(so_far));
+		add_to_growing(timeline, (struct varlena *) PG_DETOAST_DATUM_PACKED(so_far));
 	return timeline;
 }
 
@@ -371,6 +384,7 @@ cdp_timeline_put(PG_FUNCTION_ARGS)
 	{
 		ExpandedTimeline *timeline = get_growing(fcinfo, aggregate, CDP_TIMELINE_SUM);
 
+		cdp_timeline_settle(&timeline->builder, &timeline->runs);
 		add_event(&timeline->builder, fcinfo, 1);
 		PG_RETURN_DATUM(EOHPGetRWDatum(&timeline->header));
 	}
@@ -393,7 +407,7 @@ join(FunctionCallInfo fcinfo, CdpTimelineSet set)
 	{
 		ExpandedTimeline *timeline = get_growing(fcinfo, aggregate, set);
 
-		add_timeline(&timeline->builder, other);
+		add_to_growing(timeline, other);
 		PG_RETURN_DATUM(EOHPGetRWDatum(&timeline->header));
 	}
 	cdp_timeline_begin(&builder);

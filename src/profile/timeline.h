@@ -128,6 +128,9 @@ extern bool cdp_timeline_next(CdpTimelineReader *reader);
 #define CDP_TIMELINE_MANY 64
 extern int cdp_timeline_next_many(CdpTimelineReader *reader, TimestampTz *at, uint32 *kinds, int n);
 
+/* The same with their keys, of a timeline whose events have no properties; it sees that nothing is left over, too. */
+extern int cdp_timeline_next_keyed(CdpTimelineReader *reader, TimestampTz *at, uint32 *kinds, uint32 *keys, int n);
+
 /* The number of a word in a reader's dictionary, which is in bytewise order; -1 when it is not there. */
 extern int64 cdp_timeline_find_word(const CdpTimelineReader *reader, const char *text, uint32 length);
 
@@ -217,6 +220,35 @@ typedef enum CdpTimelineSet
 /* The packed form of the events, as a varlena in the current context; the builder stays as it is. */
 extern struct varlena *cdp_timeline_pack(CdpTimelineBuilder *builder, CdpTimelineSet set);
 
+/* --- joining end to end ------------------------------------------------------------------- */
+
+/* A packed timeline, that begins after the one before it has ended. */
+typedef struct CdpTimelineRun
+{
+	char *bytes;
+	Size size;
+	TimestampTz last;
+} CdpTimelineRun;
+
+/* Timelines without properties, all of whose events have message ids, or none. */
+typedef struct CdpTimelineRuns
+{
+	CdpTimelineRun *items;
+	int n;
+	int capacity;
+	uint64 count; /* of their events */
+	uint32 ids_are;
+} CdpTimelineRuns;
+
+/* Add a copy of a timeline behind the others; false, and nothing is added, when it cannot stand there, or is malformed. */
+extern bool cdp_timeline_run_on(CdpTimelineRuns *runs, MemoryContext context, const struct varlena *timeline);
+
+/* Add the events of all of them to a builder; afterwards there are none. */
+extern void cdp_timeline_settle(CdpTimelineBuilder *builder, CdpTimelineRuns *runs);
+
+/* The packed form of all of them, of which there is one at least. */
+extern struct varlena *cdp_timeline_splice(const CdpTimelineRuns *runs);
+
 /* --- words that every timeline knows (frozen) ---------------------------------------------- */
 
 #define CDP_TIMELINE_KNOWN_WORDS 159
@@ -259,6 +291,28 @@ cdp_timeline_bits_for(uint32 n)
 {
 	return n <= 1 ? 0 : n <= 2 ? 1 : n <= 4 ? 2 : n <= 16 ? 4 : n <= 256 ? 8 : n <= 65536 ? 16 : 32;
 }
+
+/* The i-th of numbers of so many bits each. */
+static inline uint32
+cdp_timeline_get_bits(const uint8 *array, uint32 bits, uint32 i)
+{
+	const uint8 *p;
+
+	if (bits <= 8)
+	{
+		uint64 at = (uint64) i * bits;
+
+		return bits == 0 ? 0 : (array[at >> 3] >> (at & 7)) & ((1U << bits) - 1);
+	}
+	p = array + (Size) i * (bits / 8);
+	return bits == 16 ? p[0] | p[1] << 8 : p[0] | p[1] << 8 | p[2] << 16 | (uint32) p[3] << 24;
+}
+
+/* Writing what both pack() and splice() write; a first instant, and times since the event before. */
+extern void cdp_timeline_write_number(struct StringInfoData *out, uint64 number);
+extern void cdp_timeline_write_word(struct StringInfoData *out, const char *text, uint32 length);
+extern void cdp_timeline_write_first(struct StringInfoData *out, TimestampTz at);
+extern void cdp_timeline_write_time(struct StringInfoData *out, int64 time);
 
 /* Numbers of both signs as numbers of one: 0, -1, 1, -2, .. */
 static inline uint64

@@ -303,14 +303,35 @@ number_last(CdpTimelineBuilder *builder, Size first)
 	last->key = before->key + 1;
 }
 
-bool
-cdp_timeline_add_all(CdpTimelineBuilder *builder, CdpTimelineReader *reader, TimestampTz since,
-					 TimestampTz until)
+/* Add the events of a reader that have no properties. */
+static void
+add_plain(CdpTimelineBuilder *builder, CdpTimelineReader *reader, TimestampTz since, TimestampTz until, Translation *t)
 {
 	Size first = builder->n;
-	Translation t;
+	TimestampTz at[CDP_TIMELINE_MANY];
+	uint32 kinds[CDP_TIMELINE_MANY];
+	uint32 keys[CDP_TIMELINE_MANY];
+	int n;
 
-	begin_translation(&t, builder, reader);
+	while ((n = cdp_timeline_next_keyed(reader, at, kinds, keys, CDP_TIMELINE_MANY)) > 0)
+	{
+		CHECK_FOR_INTERRUPTS();
+		for (int i = 0; i < n; i++)
+		{
+			if (at[i] < since || at[i] >= until)
+				continue;
+			add_item(builder, at[i], translate_kind(t, kinds[i]), keys[i], builder->n_values);
+			number_last(builder, first);
+		}
+	}
+}
+
+/* Add the events of a reader, whatever they have. */
+static void
+add_any(CdpTimelineBuilder *builder, CdpTimelineReader *reader, TimestampTz since, TimestampTz until, Translation *t)
+{
+	Size first = builder->n;
+
 	while (cdp_timeline_next(reader))
 	{
 		const CdpEventKind *kind = &reader->kinds[reader->kind];
@@ -325,14 +346,27 @@ cdp_timeline_add_all(CdpTimelineBuilder *builder, CdpTimelineReader *reader, Tim
 			CdpPropertyValue value = reader->values[i];
 
 			if (kind->properties[i].type == CDP_PROPERTY_STRING)
-				value.digits = translate_word(&t, value.digits);
+				value.digits = translate_word(t, value.digits);
 			if (kind->properties[i].type == CDP_PROPERTY_NUMBER ||
 				kind->properties[i].type == CDP_PROPERTY_STRING)
 				add_value(builder, value);
 		}
-		add_item(builder, reader->at, translate_kind(&t, reader->kind), reader->key, values_at);
+		add_item(builder, reader->at, translate_kind(t, reader->kind), reader->key, values_at);
 		number_last(builder, first);
 	}
+}
+
+bool
+cdp_timeline_add_all(CdpTimelineBuilder *builder, CdpTimelineReader *reader, TimestampTz since,
+					 TimestampTz until)
+{
+	Translation t;
+
+	begin_translation(&t, builder, reader);
+	if (reader->values == NULL)
+		add_plain(builder, reader, since, until, &t);
+	else
+		add_any(builder, reader, since, until, &t);
 	pfree(t.words);
 	return !reader->is_malformed;
 }
@@ -545,24 +579,38 @@ settle_items(Packing *packing, CdpTimelineSet set)
 	packing->n = kept;
 }
 
-static void
-write_number(StringInfo out, uint64 number)
+void
+cdp_timeline_write_number(StringInfo out, uint64 number)
 {
-	uint8 bytes[10];
-	int n = 0;
-
+	if (out->len + 10 >= out->maxlen)
+		enlargeStringInfo(out, 10);
 	for (; number >= 0x80; number >>= 7)
-		bytes[n++] = number | 0x80;
-	bytes[n++] = number;
-	appendBinaryStringInfo(out, (char *) bytes, n);
+		out->data[out->len++] = number | 0x80;
+	out->data[out->len++] = number;
 }
 
 /* Write a stream behind its length. */
 static void
 write_counted(StringInfo out, StringInfo stream)
 {
-	write_number(out, stream->len);
+	cdp_timeline_write_number(out, stream->len);
 	appendBinaryStringInfo(out, stream->data, stream->len);
+}
+
+void
+cdp_timeline_write_word(StringInfo out, const char *text, uint32 length)
+{
+	int known = cdp_timeline_known_word(text, length);
+
+	if (known >= 0)
+	{
+		appendStringInfoChar(out, CDP_WORD_SHORT + 1 + known);
+		return;
+	}
+	if (length >= CDP_WORD_SHORT)
+		appendStringInfoChar(out, CDP_WORD_SHORT);
+	cdp_timeline_write_number(out, length);
+	appendBinaryStringInfo(out, text, length);
 }
 
 static void
@@ -570,23 +618,9 @@ write_words(Packing *packing)
 {
 	const CdpInterner *words = &packing->builder->words;
 
-	write_number(packing->out, words->n);
+	cdp_timeline_write_number(packing->out, words->n);
 	for (uint32 i = 0; i < words->n; i++)
-	{
-		const char *text = interned(words, packing->words[i]);
-		uint32 length = words->items[packing->words[i]].length;
-		int known = cdp_timeline_known_word(text, length);
-
-		if (known >= 0)
-			appendStringInfoChar(packing->out, CDP_WORD_SHORT + 1 + known);
-		else
-		{
-			if (length >= CDP_WORD_SHORT)
-				appendStringInfoChar(packing->out, CDP_WORD_SHORT);
-			write_number(packing->out, length);
-			appendBinaryStringInfo(packing->out, text, length);
-		}
-	}
+		cdp_timeline_write_word(packing->out, interned(words, packing->words[i]), words->items[packing->words[i]].length);
 }
 
 static void
@@ -594,16 +628,16 @@ write_kinds(Packing *packing)
 {
 	uint32 n = packing->builder->kinds.n;
 
-	write_number(packing->out, n);
+	cdp_timeline_write_number(packing->out, n);
 	for (uint32 i = 0; i < n; i++)
 	{
 		const CdpEventKind *kind = &packing->descriptions[i];
 
-		write_number(packing->out, (uint64) kind->name * 2 + (kind->n_properties > 0));
+		cdp_timeline_write_number(packing->out, (uint64) kind->name * 2 + (kind->n_properties > 0));
 		if (kind->n_properties > 0)
-			write_number(packing->out, kind->n_properties);
+			cdp_timeline_write_number(packing->out, kind->n_properties);
 		for (uint32 j = 0; j < kind->n_properties; j++)
-			write_number(packing->out, (uint64) kind->properties[j].name * 4 + kind->properties[j].type);
+			cdp_timeline_write_number(packing->out, (uint64) kind->properties[j].name * 4 + kind->properties[j].type);
 	}
 }
 
@@ -664,60 +698,63 @@ write_has_id(const Packing *packing)
 static void
 write_ids(const Packing *packing)
 {
+	StringInfo out = packing->out;
+
 	for (Size i = 0; i < packing->n; i++)
 	{
 		uint32 key = packing->items[i].key;
+		char bytes[CDP_TIMELINE_ID_BYTES] = {key, key >> 8};
 
 		if ((key & CDP_TIMELINE_HAS_ID) == 0)
 			continue;
-		appendStringInfoChar(packing->out, key);
-		appendStringInfoChar(packing->out, key >> 8);
+		if (out->len + CDP_TIMELINE_ID_BYTES >= out->maxlen)
+			enlargeStringInfo(out, CDP_TIMELINE_ID_BYTES);
+		memcpy(out->data + out->len, bytes, CDP_TIMELINE_ID_BYTES);
+		out->len += CDP_TIMELINE_ID_BYTES;
 	}
 }
 
-/* The largest unit that a time is a multiple of. */
+/* The largest unit that a time is a multiple of; each is one of the unit before. */
 static int
 unit_of(int64 time)
 {
-	int unit = CDP_TIMELINE_UNITS - 1;
-
-	while (time % cdp_timeline_units[unit] != 0)
-		unit--;
-	return unit;
+	return time % 1000 != 0 ? 0 : time % USECS_PER_SEC != 0 ? 1 : time % USECS_PER_DAY != 0 ? 2 : 3;
 }
 
-static void
-write_first(const Packing *packing)
+void
+cdp_timeline_write_first(StringInfo out, TimestampTz at)
 {
-	TimestampTz at = packing->items[0].at;
 	int unit = unit_of(at);
 
-	write_number(packing->out, cdp_zigzag(at / cdp_timeline_units[unit]) * 4 + unit);
+	cdp_timeline_write_number(out, cdp_zigzag(at / cdp_timeline_units[unit]) * 4 + unit);
+}
+
+void
+cdp_timeline_write_time(StringInfo out, int64 time)
+{
+	int unit = unit_of(time);
+
+	cdp_timeline_write_number(out, time / cdp_timeline_units[unit] * 4 + unit);
 }
 
 static void
 write_times(const Packing *packing, StringInfo out)
 {
 	for (Size i = 1; i < packing->n; i++)
-	{
-		int64 time = packing->items[i].at - packing->items[i - 1].at;
-		int unit = unit_of(time);
-
-		write_number(out, time / cdp_timeline_units[unit] * 4 + unit);
-	}
+		cdp_timeline_write_time(out, packing->items[i].at - packing->items[i - 1].at);
 }
 
 static void
 write_value(StringInfo out, uint32 type, const CdpPropertyValue *value)
 {
 	if (type == CDP_PROPERTY_STRING)
-		write_number(out, value->digits);
+		cdp_timeline_write_number(out, value->digits);
 	else if (value->exponent <= 0 && value->exponent >= -2)
-		write_number(out, cdp_zigzag(value->digits) * 4 - value->exponent);
+		cdp_timeline_write_number(out, cdp_zigzag(value->digits) * 4 - value->exponent);
 	else
 	{
-		write_number(out, cdp_zigzag(value->digits) * 4 + 3);
-		write_number(out, cdp_zigzag(value->exponent));
+		cdp_timeline_write_number(out, cdp_zigzag(value->digits) * 4 + 3);
+		cdp_timeline_write_number(out, cdp_zigzag(value->exponent));
 	}
 }
 
@@ -747,11 +784,11 @@ write_all(Packing *packing)
 	StringInfoData times;
 
 	appendStringInfoChar(out, ids_are | (packing->has_properties ? CDP_TIMELINE_HAS_PROPERTIES : 0));
-	write_number(out, packing->n);
+	cdp_timeline_write_number(out, packing->n);
 	write_words(packing);
 	if (packing->has_properties)
 		write_kinds(packing);
-	write_first(packing);
+	cdp_timeline_write_first(out, packing->items[0].at);
 	write_kind_indexes(packing);
 	if (ids_are == CDP_IDS_SOME)
 		write_has_id(packing);

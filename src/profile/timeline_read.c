@@ -39,22 +39,6 @@ read_number(CdpTimelineBytes *bytes, uint64 *number)
 	return false;
 }
 
-/* Number i of an array of numbers of a few bits each. */
-static inline uint32
-get_bits(const uint8 *array, uint32 bits, uint32 i)
-{
-	const uint8 *p;
-
-	if (bits <= 8)
-	{
-		uint64 at = (uint64) i * bits;
-
-		return bits == 0 ? 0 : (array[at >> 3] >> (at & 7)) & ((1U << bits) - 1);
-	}
-	p = array + (Size) i * (bits / 8);
-	return bits == 16 ? p[0] | p[1] << 8 : p[0] | p[1] << 8 | p[2] << 16 | (uint32) p[3] << 24;
-}
-
 /* Read a number that counts something of which each takes a byte or more: so it cannot ask for much memory.
  */
 static bool
@@ -289,16 +273,17 @@ cdp_timeline_open(CdpTimelineReader *reader, const void *data, Size size)
 	return true;
 }
 
-/* The key of the event it stands at. */
-static void
-read_key(CdpTimelineReader *reader)
+/* The key of an event, the next of which none was taken. */
+static inline uint32
+take_key(CdpTimelineReader *reader, uint32 position)
 {
-	reader->key = 0;
-	if (reader->ids_are == CDP_IDS_NONE ||
-		(reader->ids_are == CDP_IDS_SOME && get_bits(reader->has_id, 1, reader->position - 1) == 0))
-		return;
-	reader->key = CDP_TIMELINE_HAS_ID | reader->ids.at[0] | reader->ids.at[1] << 8;
+	uint32 key;
+
+	if (reader->ids_are == CDP_IDS_NONE || (reader->ids_are == CDP_IDS_SOME && cdp_timeline_get_bits(reader->has_id, 1, position) == 0))
+		return 0;
+	key = CDP_TIMELINE_HAS_ID | reader->ids.at[0] | reader->ids.at[1] << 8;
 	reader->ids.at += CDP_TIMELINE_ID_BYTES;
+	return key;
 }
 
 /* A number: the digits, zigzag, times four, and whether there are 0, 1 or 2 decimals, or else the exponent
@@ -432,7 +417,7 @@ read_kind_indexes(const CdpTimelineReader *reader, uint32 *kinds, int n)
 
 	for (int i = 0; i < n; i++)
 	{
-		kinds[i] = get_bits(indexes, bits, position + i);
+		kinds[i] = cdp_timeline_get_bits(indexes, bits, position + i);
 		highest = Max(highest, kinds[i]);
 	}
 	return highest < reader->n_kinds;
@@ -453,6 +438,19 @@ cdp_timeline_next_many(CdpTimelineReader *reader, TimestampTz *at, uint32 *kinds
 	return n;
 }
 
+int
+cdp_timeline_next_keyed(CdpTimelineReader *reader, TimestampTz *at, uint32 *kinds, uint32 *keys, int n)
+{
+	uint32 first = reader->position;
+
+	n = cdp_timeline_next_many(reader, at, kinds, n);
+	for (int i = 0; i < n; i++)
+		keys[i] = take_key(reader, first + i);
+	if (n == 0 && !reader->is_malformed && !is_used_up(reader))
+		reader->is_malformed = true;
+	return n;
+}
+
 bool
 cdp_timeline_next(CdpTimelineReader *reader)
 {
@@ -466,7 +464,7 @@ cdp_timeline_next(CdpTimelineReader *reader)
 		return false;
 	}
 	if (is_next)
-		read_key(reader);
+		reader->key = take_key(reader, reader->position - 1);
 	return is_next;
 }
 

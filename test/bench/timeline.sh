@@ -83,5 +83,5 @@ report "how many events" "$(p99 "SELECT sum(cdp.count(events)) $of_popular")" 50
 report "the last one of a name" "$(p99 "SELECT max(cdp.last_at(events, 'Order Completed')) $of_popular")" 50
 report "the timeline of a month" "$(p99 "SELECT cdp.timeline_of(1, date_trunc('month', now() - '2 months'::interval), date_trunc('month', now() - '1 month'::interval)) IS NULL")" 50
 report "cdp.profile()" "$(p99 "SELECT cdp.profile('user_id:popular')")" 50
-report "the timeline of the year" "$(p99 "SELECT cdp.timeline_of(1) IS NULL")"
+report "the timeline of the year" "$(p99 "SELECT cdp.timeline_of(1) IS NULL")" 50
 line "in batches, microseconds a message" "$(awk -v n="$popular" '{ printf "%.1f", $1 * 1000 / n }' "$WORK/popular")" "" "" ""

@@ -123,6 +123,22 @@ EXPLAIN (COSTS OFF) SELECT cdp.timeline_agg(name, at, properties) FROM log;
 SELECT a = b AND a = c AND b = c AS are_same FROM (SELECT cdp.timeline_agg(name, at, properties) AS a FROM log) x, (SELECT cdp.timeline_agg(name, at, properties ORDER BY message_id) AS b FROM log) y,
 	(SELECT cdp.timeline_agg(e.name, e.at, e.properties) AS c FROM person, cdp.events_of(rich) e) z;
 SELECT a = b AS are_same FROM (SELECT cdp.merge_timelines(whole) AS a FROM person) x, (SELECT cdp.timeline_agg(name, at, properties, message_id) AS b FROM log) y;
+
+-- parts that come one after the other are joined end to end, others are taken apart: either way they are the whole
+CREATE TABLE happening AS
+SELECT story, CASE WHEN story % 5 = 4 THEN i % 4 ELSE at / 100 END AS part, 'n' || hash % (ARRAY[1, 2, 5, 20, 300])[story % 7 % 5 + 1] AS name,
+	'2026-01-31'::timestamptz + at * (ARRAY['0.000001 s', '1 ms', '1 s', '1 day']::interval[])[story % 4 + 1] AS at,
+	CASE WHEN story % 5 = 3 AND hash % 3 = 0 THEN jsonb_build_object('size', hash % 10) END AS properties,
+	CASE WHEN story % 5 IN (0, 3, 4) OR (story % 5 = 2 AND hash % 4 = 0) THEN 'm' || i END AS message_id
+FROM (SELECT story, i, abs(hashint4extended(i, story)) AS hash, abs(hashint4extended(i, -story) % 400) AS at
+	FROM generate_series(1, 200) story, generate_series(1, 5 + story * 3) i) e;
+SELECT count(*), count(*) FILTER (WHERE later <> whole) AS later, count(*) FILTER (WHERE earlier <> whole) AS earlier, count(*) FILTER (WHERE merged <> whole) AS merged
+FROM (SELECT story, cdp.timeline_agg(name, at, properties, message_id) AS whole FROM happening GROUP BY story) w
+JOIN (SELECT story, cdp.add_timelines(t ORDER BY part) AS later, cdp.add_timelines(t ORDER BY part DESC) AS earlier, cdp.merge_timelines(t ORDER BY part) AS merged
+	FROM (SELECT story, part, cdp.timeline_agg(name, at, properties, message_id) AS t FROM happening GROUP BY story, part) p GROUP BY story) j USING (story);
+-- where one begins at the instant at which another ends there may be one event in both
+SELECT cdp.merge_timelines(t ORDER BY n), cdp.add_timelines(t ORDER BY n) FROM (VALUES
+	(1, cdp.merge(cdp.timeline('a', '2026-01-31Z'), cdp.timeline('b', '2026-02-01Z'))), (2, cdp.merge(cdp.timeline('b', '2026-02-01Z'), cdp.timeline('a', '2026-02-02Z')))) v (n, t);
 COMMIT;
 
 -- merging: commutative, associative, idempotent; with no events nothing changes
