@@ -144,7 +144,7 @@ BEGIN
 		changed_at timestamptz NOT NULL
 	);
 	CREATE INDEX IF NOT EXISTS identity_change_identifier_id_idx ON cdp.identity_change (identifier_id, changed_at);
-	CREATE INDEX IF NOT EXISTS identity_change_changed_at_idx ON cdp.identity_change USING brin (changed_at) WITH (pages_per_range = 32, autosummarize = on);
+	CREATE INDEX IF NOT EXISTS identity_change_changed_at_idx ON cdp.identity_change USING brin (changed_at) WITH (autosummarize = on);
 	COMMENT ON TABLE cdp.identity_change IS 'Every move of an identifier from one profile to another, in transaction time; append-only';
 	COMMENT ON COLUMN cdp.identity_change.from_profile_id IS 'Null: it was new';
 	COMMENT ON COLUMN cdp.identity_change.to_profile_id IS 'Null: it was retracted';

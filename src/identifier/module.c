@@ -65,6 +65,8 @@ open_domain(void)
 static void
 preload(void (*open)(void))
 {
+	MemoryContext caller = CurrentMemoryContext;
+
 	PG_TRY();
 	{
 		open();
@@ -78,6 +80,7 @@ preload(void (*open)(void))
 		FlushErrorState();
 		ereport(LOG, (errmsg("%s", error->message), errdetail_internal("%s", error->detail), errhint("%s", error->hint)));
 		FreeErrorData(error);
+		MemoryContextSwitchTo(caller);
 	}
 	PG_END_TRY();
 }

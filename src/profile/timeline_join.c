@@ -12,6 +12,10 @@
 #include "miscadmin.h"
 #include "profile/timeline.h"
 
+/* Runs that are shorter than this on the average take more memory and time than their events do in a builder. */
+#define MIN_RUN_EVENTS 64
+#define FEW_RUNS 8
+
 /* The instant of the last event; false when the bytes are malformed. */
 static bool
 find_last(CdpTimelineReader reader, TimestampTz *last)
@@ -39,7 +43,11 @@ cdp_timeline_run_on(CdpTimelineRuns *runs, MemoryContext context, const struct v
 
 	if (!cdp_timeline_open(&reader, VARDATA_ANY(timeline), size))
 		return false;
-	if (reader.count == 0 || reader.values != NULL || reader.ids_are == CDP_IDS_SOME)
+	if (reader.count == 0)
+		return find_last(reader, &run.last); /* it adds nothing, wherever it stands */
+	if (reader.values != NULL || reader.ids_are == CDP_IDS_SOME)
+		return false;
+	if (runs->n >= FEW_RUNS && runs->count < (uint64) runs->n * MIN_RUN_EVENTS)
 		return false;
 	if (before != NULL &&
 		(reader.reached <= before->last || reader.ids_are != runs->ids_are || runs->count + reader.count > PG_UINT32_MAX))
@@ -52,7 +60,7 @@ cdp_timeline_run_on(CdpTimelineRuns *runs, MemoryContext context, const struct v
 	{
 		runs->capacity = runs->n == 0 ? 4 : 2 * runs->n;
 		runs->items = runs->items == NULL ? MemoryContextAlloc(context, sizeof(CdpTimelineRun) * runs->capacity)
-										  : repalloc(runs->items, sizeof(CdpTimelineRun) * runs->capacity);
+										  : repalloc_huge(runs->items, sizeof(CdpTimelineRun) * (Size) runs->capacity);
 	}
 	runs->items[runs->n++] = run;
 	runs->ids_are = reader.ids_are;

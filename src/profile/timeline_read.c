@@ -262,7 +262,8 @@ cdp_timeline_open(CdpTimelineReader *reader, const void *data, Size size)
 		reader->times = bytes;
 		if (has_properties)
 		{
-			if (!take_counted(&bytes, &reader->times))
+			/* it would not be told so if no kind had any */
+			if (reader->values == NULL || !take_counted(&bytes, &reader->times))
 				return false;
 			reader->values_left = bytes;
 		}

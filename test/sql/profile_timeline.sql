@@ -136,10 +136,21 @@ SELECT count(*), count(*) FILTER (WHERE later <> whole) AS later, count(*) FILTE
 FROM (SELECT story, cdp.timeline_agg(name, at, properties, message_id) AS whole FROM happening GROUP BY story) w
 JOIN (SELECT story, cdp.add_timelines(t ORDER BY part) AS later, cdp.add_timelines(t ORDER BY part DESC) AS earlier, cdp.merge_timelines(t ORDER BY part) AS merged
 	FROM (SELECT story, part, cdp.timeline_agg(name, at, properties, message_id) AS t FROM happening GROUP BY story, part) p GROUP BY story) j USING (story);
+-- also when there are many, long and short, and empty ones between
+SELECT size, cdp.add_timelines(t ORDER BY part) = (SELECT cdp.timeline_agg('n' || i % 5, '2026-01-31'::timestamptz + i * interval '1 minute', NULL, 'm' || i) FROM generate_series(0, 2999) i) AS is_whole
+FROM (SELECT size, i / size AS part, cdp.timeline_agg('n' || i % 5, '2026-01-31'::timestamptz + i * interval '1 minute', NULL, 'm' || i) AS t
+	FROM unnest(ARRAY[1, 63, 64, 300]) size, generate_series(0, 2999) i GROUP BY 1, 2 UNION ALL SELECT size, 1.5, '[]' FROM unnest(ARRAY[1, 63, 64, 300]) size) p
+GROUP BY size ORDER BY size;
 -- where one begins at the instant at which another ends there may be one event in both
 SELECT cdp.merge_timelines(t ORDER BY n), cdp.add_timelines(t ORDER BY n) FROM (VALUES
 	(1, cdp.merge(cdp.timeline('a', '2026-01-31Z'), cdp.timeline('b', '2026-02-01Z'))), (2, cdp.merge(cdp.timeline('b', '2026-02-01Z'), cdp.timeline('a', '2026-02-02Z')))) v (n, t);
 COMMIT;
+
+-- bytes that say that there are properties, and have none
+BEGIN;
+CREATE CAST (bytea AS cdp.timeline) WITHOUT FUNCTION;
+SELECT cdp.merge_timelines(t ORDER BY n) FROM (VALUES (1, '\x01040302016101620202000306020707'::bytea::cdp.timeline), (2, cdp.timeline('c', '2026-01-01Z'))) v (n, t);
+ROLLBACK;
 
 -- merging: commutative, associative, idempotent; with no events nothing changes
 SELECT count(*) FILTER (WHERE cdp.merge(a.whole, b.whole) <> cdp.merge(b.whole, a.whole) OR cdp.merge(a.plain, b.whole) <> cdp.merge(b.whole, a.plain)) AS not_commutative,

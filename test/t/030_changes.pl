@@ -29,7 +29,7 @@ $subscriber->safe_psql('postgres', <<~"END");
 		'BEGIN INSERT INTO public.arrival (change_id) VALUES (new.change_id); RETURN new; END';
 	CREATE TRIGGER note_arrival BEFORE INSERT ON cdp.change FOR EACH ROW EXECUTE FUNCTION public.note_arrival();
 	ALTER TABLE cdp.change ENABLE ALWAYS TRIGGER note_arrival;
-	CREATE SUBSCRIPTION marketing CONNECTION @{[ as_sql($publisher->connstr('postgres')) ]} PUBLICATION cdp_changes;
+	CREATE SUBSCRIPTION marketing CONNECTION @{[ as_sql($publisher->connstr('postgres')) ]} PUBLICATION cdp_changes WITH (synchronous_commit = on);
 	END
 $subscriber->wait_for_subscription_sync($publisher, 'marketing');
 
