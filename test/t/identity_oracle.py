@@ -160,7 +160,7 @@ def bring_in(databases, groups):
 
 def main():
     if not SHARED.is_dir():
-        print("skipped: no oracle")
+        print("skipped: ../shared/oracles is not there")
         return
     oracle = load_oracle()
     n, seed = int(os.environ.get("STREAMS", 2000)), int(os.environ.get("SEED", 1))

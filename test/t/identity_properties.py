@@ -277,7 +277,7 @@ def report(database, rules, wrong, populations, seed):
 
 def main():
     if not SHARED.is_dir():
-        print("skipped: no oracle")
+        print("skipped: ../shared/oracles is not there")
         return
     oracle = load_oracle()
     n, seed = int(os.environ.get("POPULATIONS", 150)), int(os.environ.get("SEED", 1))

@@ -218,7 +218,7 @@ def check_step(oracle, case, row, r):
 
 def main():
     if not SHARED.is_dir():
-        print("skipped: no oracle")
+        print("skipped: ../shared/oracles is not there")
         return
     oracle = load_oracle()
     command = sys.argv[1:] or shlex.split(os.environ.get("PSQL", "psql"))

@@ -54,7 +54,7 @@ def read_shop():
 
 def main():
     if not SHOP.is_dir():
-        print("skipped: no shop data")
+        print("skipped: ../shared/data/shop is not there")
         return
     command = sys.argv[1:] or shlex.split(os.environ.get("PSQL", "psql"))
     psql(command, f"DROP DATABASE IF EXISTS {DATABASE};\nCREATE DATABASE {DATABASE};", "postgres")
