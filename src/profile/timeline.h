@@ -16,6 +16,7 @@
 
 #include "postgres.h"
 #include "base/base.h"
+#include "lib/stringinfo.h"
 
 #define CDP_TIMELINE_VERSION 1
 
@@ -309,10 +310,44 @@ cdp_timeline_get_bits(const uint8 *array, uint32 bits, uint32 i)
 }
 
 /* Writing what both pack() and splice() write; a first instant, and times since the event before. */
-extern void cdp_timeline_write_number(struct StringInfoData *out, uint64 number);
-extern void cdp_timeline_write_word(struct StringInfoData *out, const char *text, uint32 length);
-extern void cdp_timeline_write_first(struct StringInfoData *out, TimestampTz at);
-extern void cdp_timeline_write_time(struct StringInfoData *out, int64 time);
+extern void cdp_timeline_write_number(StringInfo out, uint64 number);
+extern void cdp_timeline_write_word(StringInfo out, const char *text, uint32 length);
+extern void cdp_timeline_write_first(StringInfo out, TimestampTz at);
+extern void cdp_timeline_write_time(StringInfo out, int64 time);
+
+/* The events' kinds, in as few bits each as will do; what is left of the last byte is written at the end. */
+typedef struct CdpKindWriter
+{
+	StringInfo out;
+	uint32 bits; /* of each */
+	uint32 byte; /* that is being filled, */
+	uint32 used; /* and so many of its bits are */
+} CdpKindWriter;
+
+static inline void
+cdp_timeline_write_kind(CdpKindWriter *writer, uint32 kind)
+{
+	if (writer->bits > 8)
+	{
+		for (uint32 shift = 0; shift < writer->bits; shift += 8)
+			appendStringInfoChar(writer->out, kind >> shift);
+		return;
+	}
+	writer->byte |= kind << writer->used;
+	writer->used += writer->bits;
+	if (writer->used == 8)
+	{
+		appendStringInfoChar(writer->out, writer->byte);
+		writer->byte = writer->used = 0;
+	}
+}
+
+static inline void
+cdp_timeline_end_kinds(CdpKindWriter *writer)
+{
+	if (writer->used > 0)
+		appendStringInfoChar(writer->out, writer->byte);
+}
 
 /* Numbers of both signs as numbers of one: 0, -1, 1, -2, .. */
 static inline uint64

@@ -8,7 +8,6 @@
  */
 #include "postgres.h"
 
-#include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "profile/timeline.h"
 #include "utils/memutils.h"
@@ -641,31 +640,15 @@ write_kinds(Packing *packing)
 	}
 }
 
-/* Write each event's kind, in as few bits as will do. */
+/* Write each event's kind. */
 static void
 write_kind_indexes(Packing *packing)
 {
-	uint32 bits = cdp_timeline_bits_for(packing->builder->kinds.n);
-	uint32 byte = 0;
-	uint32 used = 0;
+	CdpKindWriter writer = {packing->out, cdp_timeline_bits_for(packing->builder->kinds.n)};
 
-	for (Size i = 0; bits > 0 && i < packing->n; i++)
-	{
-		if (bits <= 8)
-		{
-			byte |= packing->items[i].kind << used;
-			used += bits;
-			if (used < 8 && i + 1 < packing->n)
-				continue;
-			appendStringInfoChar(packing->out, byte);
-			byte = used = 0;
-		}
-		else
-		{
-			for (uint32 shift = 0; shift < bits; shift += 8)
-				appendStringInfoChar(packing->out, packing->items[i].kind >> shift);
-		}
-	}
+	for (Size i = 0; writer.bits > 0 && i < packing->n; i++)
+		cdp_timeline_write_kind(&writer, packing->items[i].kind);
+	cdp_timeline_end_kinds(&writer);
 }
 
 /* Whether events have message ids. */

@@ -8,7 +8,6 @@
  */
 #include "postgres.h"
 
-#include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "profile/timeline.h"
 
@@ -56,12 +55,7 @@ cdp_timeline_run_on(CdpTimelineRuns *runs, MemoryContext context, const struct v
 		return false;
 	run.bytes = memcpy(MemoryContextAlloc(context, size), VARDATA_ANY(timeline), size);
 	run.size = size;
-	if (runs->n == runs->capacity)
-	{
-		runs->capacity = runs->n == 0 ? 4 : 2 * runs->n;
-		runs->items = runs->items == NULL ? MemoryContextAlloc(context, sizeof(CdpTimelineRun) * runs->capacity)
-										  : repalloc_huge(runs->items, sizeof(CdpTimelineRun) * (Size) runs->capacity);
-	}
+	CDP_GROW_IN(context, runs->items, runs->n, runs->capacity, 4);
 	runs->items[runs->n++] = run;
 	runs->ids_are = reader.ids_are;
 	runs->count += reader.count;
@@ -126,41 +120,16 @@ collect_words(const CdpTimelineReader *readers, int n_readers, uint32 *n)
 	return words;
 }
 
-/* Kinds on their way into a stream of bits. */
-typedef struct KindWriter
-{
-	StringInfo out;
-	uint32 bits; /* of each */
-	uint32 byte; /* that is being filled, */
-	uint32 used; /* and so many of its bits are */
-} KindWriter;
-
 /* Write the kinds of a run, of which each is a word. */
 static void
-write_kinds(KindWriter *writer, const CdpTimelineReader *reader, const CdpWord *words, uint32 n_words)
+write_kinds(CdpKindWriter *writer, const CdpTimelineReader *reader, const CdpWord *words, uint32 n_words)
 {
 	uint32 *number = palloc(sizeof(uint32) * reader->n_words);
 
 	for (uint32 i = 0; i < reader->n_words; i++)
 		number[i] = (const CdpWord *) bsearch(&reader->words[i], words, n_words, sizeof(CdpWord), compare_words) - words;
 	for (uint32 i = 0; i < reader->count && writer->bits > 0; i++)
-	{
-		uint32 kind = number[cdp_timeline_get_bits(reader->kind_indexes, reader->kind_bits, i)];
-
-		if (writer->bits > 8)
-		{
-			for (uint32 shift = 0; shift < writer->bits; shift += 8)
-				appendStringInfoChar(writer->out, kind >> shift);
-			continue;
-		}
-		writer->byte |= kind << writer->used;
-		writer->used += writer->bits;
-		if (writer->used == 8)
-		{
-			appendStringInfoChar(writer->out, writer->byte);
-			writer->byte = writer->used = 0;
-		}
-	}
+		cdp_timeline_write_kind(writer, number[cdp_timeline_get_bits(reader->kind_indexes, reader->kind_bits, i)]);
 }
 
 static void
@@ -179,7 +148,7 @@ cdp_timeline_splice(const CdpTimelineRuns *runs)
 	StringInfoData out;
 	CdpWord *words;
 	uint32 n_words;
-	KindWriter kinds = {&out};
+	CdpKindWriter kinds = {&out};
 
 	initStringInfo(&out);
 	old = MemoryContextSwitchTo(scratch);
@@ -202,8 +171,7 @@ cdp_timeline_splice(const CdpTimelineRuns *runs)
 	kinds.bits = cdp_timeline_bits_for(n_words);
 	for (int i = 0; i < runs->n; i++)
 		write_kinds(&kinds, &readers[i], words, n_words);
-	if (kinds.used > 0)
-		appendStringInfoChar(&out, kinds.byte);
+	cdp_timeline_end_kinds(&kinds);
 	for (int i = 0; i < runs->n && runs->ids_are != CDP_IDS_NONE; i++)
 		write_bytes(&out, &readers[i].ids);
 	for (int i = 0; i < runs->n; i++)
